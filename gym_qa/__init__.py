@@ -1,0 +1,1 @@
+"""Annotations → label splits → multiple-choice questions → what they measure."""

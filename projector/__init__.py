@@ -1,0 +1,1 @@
+"""Features of a visual encoder → tokens of a language model."""

@@ -1,0 +1,1 @@
+"""The language side: model, prompts, fine-tuning, multiple-choice scoring and reports."""

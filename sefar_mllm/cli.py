@@ -1,0 +1,80 @@
+"""The ``sefar-mllm`` command: a table of verbs, each a frozen dataclass of options and one function."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb: where its options (a frozen dataclass) and its function are; imported only when called."""
+
+    module: str
+    config: str
+    function: str
+    summary: str
+    positional: bool = False
+
+
+VERBS: dict[str, Verb] = {
+    "demo": Verb("sefar_mllm.demo", "DemoConfig", "run_demo", "the whole path on synthetic videos"),
+}
+
+USER_ERRORS = ("encoder.errors:EncoderError", "projector.errors:ProjectorError")
+USER_ERRORS += ("gym_qa.errors:GymQAError", "sefar_mllm.errors:SefarMLLMError")
+
+
+def usage() -> str:
+    """The list of verbs, one line each."""
+    width = max(map(len, VERBS))
+    lines = [f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items()]
+    return (
+        "usage: sefar-mllm VERB [options]\n\nverbs:\n"
+        + "\n".join(lines)
+        + (
+            "\n\n'sefar-mllm VERB --help' lists a verb's options; '--config FILE.yaml' reads them from a file.\n"
+        )
+    )
+
+
+def load(path: str) -> type:
+    """The object that ``module:name`` names."""
+    module, name = path.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb. Returns the exit status: 0, or 2 after a message on standard error."""
+    args = sys.argv[1:] if argv is None else argv
+    if not args or args[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if args[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"sefar-mllm {version('sefar-mllm')}")
+        return 0
+    if args[0] not in VERBS:
+        print(f"error: there is no verb {args[0]!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    verb = VERBS[args[0]]
+    from jsonargparse import auto_cli
+
+    config = auto_cli(
+        load(f"{verb.module}:{verb.config}"),
+        args=args[1:],
+        as_positional=verb.positional,
+        prog=f"sefar-mllm {args[0]}",
+    )
+    try:
+        load(f"{verb.module}:{verb.function}")(config)
+    except tuple(load(path) for path in USER_ERRORS) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
