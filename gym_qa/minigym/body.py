@@ -20,11 +20,8 @@ ANGLES = (
     "elbow",
     "spine",
 )
-JOINTS = ("pelvis", "chest", "head") + tuple(
-    f"{part}_{side}"
-    for side in ("l", "r")
-    for part in ("hip", "knee", "ankle", "toe", "shoulder", "elbow", "hand")
-)
+PARTS = ("hip", "knee", "ankle", "toe", "shoulder", "elbow", "hand")
+JOINTS = ("pelvis", "chest", "head", *(f"{part}_{side}" for side in "lr" for part in PARTS))
 INDEX = {name: i for i, name in enumerate(JOINTS)}
 
 

@@ -184,14 +184,15 @@ def render(
 
 def _apparatus(event: int, camera: Camera) -> list[tuple[np.ndarray, np.ndarray, float, Colour]]:
     """Lines of the apparatus in pixels: start ``(T, 3)``, end ``(T, 3)``, width in metres, colour."""
-    bars: list[tuple[Point, Point, float, Colour]] = {
+    lines: dict[int, list[tuple[Point, Point, float, Colour]]] = {
         2: [((-9, 0, -0.03), (9, 0, -0.03), 0.05, (225, 225, 215))],
         3: [((-2.5, 0, BEAM_HEIGHT - 0.07), (2.5, 0, BEAM_HEIGHT - 0.07), 0.13, (196, 164, 120))]
         + [((x, 0, 0), (x, 0, BEAM_HEIGHT - 0.1), 0.08, (90, 90, 96)) for x in (-1.6, 1.6)],
         4: [((0, y, 0), (0, y, BAR_HEIGHT), 0.05, (120, 120, 128)) for y in (-1.2, 1.2)]
         + [((0, -1.2, BAR_HEIGHT), (0, 1.2, BAR_HEIGHT), 0.05, (214, 190, 150))]
         + [((-1.7, -1.2, 1.7), (-1.7, 1.2, 1.7), 0.05, (214, 190, 150))],
-    }[event]
+    }
+    bars = lines[event]
     ends = np.array([[start, end] for start, end, _, _ in bars], float).reshape(-1, 3)
     seen = camera.project(np.repeat(ends[None], len(camera.centre), axis=0))
     return [
