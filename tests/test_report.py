@@ -119,6 +119,11 @@ def test_headline_says_who_leads_how_surely_and_against_blind() -> None:
     )
     text = render_markdown(dataclasses.replace(report, comparisons=[swapped]))
     assert "- SeFAR and EfficientNet-Lite0 are not told apart: +0.0 points" in text
+    other_way = Comparison(
+        "SeFAR", "frames", "MiniGym hard", paired_difference([0] * 9, [1] * 9, list(range(9)), 0)
+    )
+    text = render_markdown(dataclasses.replace(report, comparisons=[other_way]))
+    assert "- frames leads SeFAR by 100.0 points" in text
     rows = [fabricated_row("SeFAR", 230), fabricated_row("commonest class", 220, control=True)]
     assert "- Not shown to be better than blind: the strongest control, commonest class, reaches 27.5 %" in (
         render_markdown(Report("x", True, 0, rows=rows))

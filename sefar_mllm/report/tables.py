@@ -131,14 +131,16 @@ def headlines(report: Report) -> list[str]:
     return sentences
 
 
-def _lead(name: str, c: Comparison) -> str:
-    other, sign = (c.b, 1) if c.a == name else (c.a, -1)
-    ends = sorted([sign * c.test.low, sign * c.test.high])
-    doubt = f"95 % interval {points(ends[0])} to {points(ends[1])}, p {_equals(c.test.p)}"
+def _lead(best: str, c: Comparison) -> str:
+    """One comparison, told from the side that is ahead; from the best row's where neither is for certain."""
+    leads = best if c.test.low <= 0 <= c.test.high else c.a if c.test.low > 0 else c.b
+    other, sign = (c.b, 1) if leads == c.a else (c.a, -1)
+    low, high = sorted([sign * c.test.low, sign * c.test.high])
     gap = sign * c.test.difference
-    if ends[0] > 0:
-        return f"{name} leads {other} by {percent(gap)} points ({doubt})."
-    return f"{name} and {other} are not told apart: {points(gap)} points ({doubt})."
+    doubt = f"95 % interval {points(low)} to {points(high)}, p {_equals(c.test.p)}"
+    if low > 0:
+        return f"{leads} leads {other} by {percent(gap)} points ({doubt})."
+    return f"{leads} and {other} are not told apart: {points(gap)} points ({doubt})."
 
 
 def _equals(p: float) -> str:
