@@ -20,6 +20,10 @@ class Verb:
 
 VERBS: dict[str, Verb] = {
     "demo": Verb("sefar_mllm.demo", "DemoConfig", "run_demo", "the whole path on synthetic videos"),
+    "build-qa": Verb("gym_qa.build", "BuildQAConfig", "build_qa", "annotations to label splits and questions"),
+    "audit-qa": Verb("gym_qa.audit", "AuditQAConfig", "audit_qa", "what questions give away without a video"),
+    "train-encoder": Verb("encoder.train", "TrainConfig", "train", "train a video encoder from few labels"),
+    "extract-features": Verb("encoder.extract", "ExtractConfig", "extract", "store a visual encoder's features"),
 }
 
 USER_ERRORS = ("encoder.errors:EncoderError", "projector.errors:ProjectorError")

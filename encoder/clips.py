@@ -1,0 +1,161 @@
+"""Clip lists: which clips there are, where they lie and what they show."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from encoder.errors import EncoderError
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip: a video file or a part of one.
+
+    Attributes:
+        path: The video file.
+        label: Index of the class; −1 where none is given.
+        start: Start of the clip in seconds of the video, or None for its beginning.
+        end: End of the clip in seconds, or None for the end of the video.
+    """
+
+    path: Path
+    label: int
+    start: float | None = None
+    end: float | None = None
+
+    @property
+    def id(self) -> str:
+        """The file's name without its ending, and the span in seconds where there is one."""
+        if self.start is None and self.end is None:
+            return self.path.stem
+        end = "" if self.end is None else f"{self.end:g}"
+        return f"{self.path.stem}@{self.start or 0:g}-{end}"
+
+    def __str__(self) -> str:
+        return str(self.path) if self.id == self.path.stem else f"{self.path} ({self.id})"
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """A class, as ``classes.json`` gives it: its name, and its event and set where they are known."""
+
+    name: str
+    event: str | None = None
+    set: int | None = None
+
+
+def read_clips(path: Path, video_root: Path | None = None) -> list[Clip]:
+    """Reads a clip list and checks that every video is there.
+
+    Two forms: CSV with a header ``video,label[,start,end]`` (seconds; an empty label means none), or lines
+    ``<path> <label>`` without a header, as FineGym and SVFormer keep them.
+
+    Args:
+        path: The clip list.
+        video_root: Folder that the videos' paths start from; None for the clip list's own.
+
+    Raises:
+        EncoderError: No such list, a line that does not parse, no clip in it, or videos that are missing.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise EncoderError(f"{path}: no such clip list") from None
+    except (UnicodeDecodeError, OSError) as error:
+        raise EncoderError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    root = path.parent if video_root is None else video_root
+    has_header = bool(lines) and [c.strip() for c in lines[0].split(",")][:2] == ["video", "label"]
+    read = _csv_lines if has_header else _plain_lines
+    clips = []
+    for number, fields in read(path, lines):
+        try:
+            clips.append(_clip(root, fields))
+        except ValueError as error:
+            raise EncoderError(
+                f"{path}, line {number}: {error}; expected 'video,label[,start,end]' under such a header, "
+                "or '<path> <label>'"
+            ) from None
+    if not clips:
+        raise EncoderError(f"{path}: holds no clip")
+    missing = [clip.path for clip in clips if not clip.path.is_file()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise EncoderError(
+            f"{path}: {missing[0]} is not there{more}; put the videos under {root}, name their folder as the "
+            "video root, or take them out of the list"
+        )
+    return clips
+
+
+def _csv_lines(path: Path, lines: list[str]) -> list[tuple[int, dict[str, str]]]:
+    header = [column.strip() for column in lines[0].split(",")]
+    if header not in (["video", "label"], ["video", "label", "start", "end"]):
+        raise EncoderError(f"{path}, line 1: expected the header 'video,label' or 'video,label,start,end'")
+    rows = []
+    for number, row in enumerate(csv.reader(lines[1:]), 2):
+        if row and len(row) != len(header):
+            raise EncoderError(f"{path}, line {number}: expected {len(header)} columns, got {len(row)}")
+        if row:
+            rows.append((number, dict(zip(header, map(str.strip, row), strict=True))))
+    return rows
+
+
+def _plain_lines(path: Path, lines: list[str]) -> list[tuple[int, dict[str, str]]]:
+    rows = []
+    for number, line in enumerate(lines, 1):
+        parts = line.rsplit(maxsplit=1)
+        if len(parts) == 1:
+            raise EncoderError(f"{path}, line {number}: expected '<path> <label>', got {line.strip()[:80]!r}")
+        if parts:
+            rows.append((number, {"video": parts[0].strip(), "label": parts[1]}))
+    return rows
+
+
+def _clip(root: Path, fields: dict[str, str]) -> Clip:
+    if not fields["video"]:
+        raise ValueError("the video is empty")
+    if not (fields["label"].isascii() and fields["label"].isdigit()) and fields["label"] not in ("", "-1"):
+        raise ValueError(f"the label {fields['label']!r} is not a whole number")
+    label = int(fields["label"] or -1)
+    start, end = (float(fields[key]) if fields.get(key) else None for key in ("start", "end"))
+    bounds = [0.0 if start is None else start, math.inf if end is None else end]
+    if not 0 <= bounds[0] < bounds[1] or math.isinf(bounds[0]):
+        raise ValueError(f"the span {fields.get('start')}–{fields.get('end')} is not one of seconds")
+    return Clip(root / fields["video"], label, start, end)
+
+
+def read_classes(path: Path) -> list[ClassInfo]:
+    """Reads ``classes.json``: a list, index = label, of ``{"name": …, "event": …, "set": …}`` or of names.
+
+    Raises:
+        EncoderError: No such file, or it holds something else.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EncoderError(f"{path}: no such file; it lists the classes, index = label") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise EncoderError(f"{path}: not JSON in UTF-8 ({error})") from None
+    if not isinstance(entries, list) or not entries:
+        raise EncoderError(f"{path}: expected a list of classes, index = label")
+    classes = []
+    for number, entry in enumerate(entries):
+        entry = {"name": entry} if isinstance(entry, str) else entry
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            raise EncoderError(f"{path}, entry {number}: expected an object with a 'name'")
+        classes.append(ClassInfo(entry["name"], entry.get("event"), entry.get("set")))
+    return classes
+
+
+def check_labels(clips: list[Clip], classes: list[ClassInfo], path: Path) -> None:
+    """Raises EncoderError for the first clip without a label, or with one that ``classes`` has not."""
+    for clip in clips:
+        if not 0 <= clip.label < len(classes):
+            raise EncoderError(
+                f"{path}: {clip} has the label {clip.label}; expected 0 … {len(classes) - 1}, "
+                f"as there are {len(classes)} classes"
+            )

@@ -1,0 +1,157 @@
+"""Options of encoder training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from encoder.augment import AugmentConfig
+from encoder.errors import EncoderError
+from encoder.recipes.base import RecipeConfig
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Clip lists and how they are read.
+
+    Attributes:
+        labelled: Clip list with labels: CSV ``video,label[,start,end]`` or lines ``<path> <label>``.
+        unlabelled: Clip list whose labels are not looked at; all recipes but supervised need it.
+        val: Clip list to evaluate on.
+        classes: ``classes.json``, a list, index = label; by default the one beside the labelled clip list.
+        video_root: Folder that the videos' paths start from; by default each clip list's own.
+        short_side: Short side in pixels that frames are decoded to.
+        reader: decord or pyav.
+        cache: Folder to keep decoded clips in, so that every video is decoded once for all epochs and runs.
+        workers: Worker processes that decode.
+    """
+
+    labelled: Path
+    unlabelled: Path | None = None
+    val: Path | None = None
+    classes: Path | None = None
+    video_root: Path | None = None
+    short_side: int = 320
+    reader: Literal["decord", "pyav"] = "decord"
+    cache: Path | None = None
+    workers: int = 2
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network that is trained.
+
+    Attributes:
+        weights: Image ViT to start from: minigym, a ``.safetensors`` file with a ``.json`` beside it, or a
+            name that timm knows; none starts from random weights.
+        preset: Shape without starting weights: tiny, S or B.
+        image_size: Side of the input in pixels.
+        patch_size: Side of a patch in pixels; by default that of the weights or the preset.
+        dim: Width; by default that of the weights or the preset.
+        depth: Blocks; by default those of the weights or the preset.
+        heads: Attention heads; by default those of the weights or the preset.
+        elements: Frames of each temporal element, the context element last.
+        drop_path: Stochastic depth of the last block.
+        dropout: Dropout before the classifier.
+        gradient_checkpointing: Save memory by computing activations twice.
+    """
+
+    weights: str | None = None
+    preset: Literal["tiny", "S", "B"] = "S"
+    image_size: int = 224
+    patch_size: int | None = None
+    dim: int | None = None
+    depth: int | None = None
+    heads: int | None = None
+    elements: str = "2-2-4"
+    drop_path: float = 0.1
+    dropout: float = 0.5
+    gradient_checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimizer and learning rate.
+
+    Attributes:
+        name: sgd (Nesterov) or adamw.
+        learning_rate: Highest learning rate.
+        backbone_scale: Learning rate of the backbone as a part of that of the head.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay; not for biases and norms.
+        schedule: step (×0.1 after 25/30 of the training, ×0.01 after 28/30), cosine (to 0) or constant.
+        warmup_updates: Updates over which the learning rate rises from 0.
+        max_grad_norm: Largest norm of the gradient; none does not limit it.
+    """
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 0.005
+    backbone_scale: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float = 1e-3
+    schedule: Literal["step", "cosine", "constant"] = "step"
+    warmup_updates: int = 0
+    max_grad_norm: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train a video encoder from few labelled and many unlabelled clips.
+
+    The defaults are the paper's. The run's folder gets ``metrics.jsonl``, ``config.json``, checkpoints, and
+    at the end ``student/`` and ``teacher/`` in the form that ``SefarEncoder.from_pretrained`` reads.
+
+    Attributes:
+        output: Folder of the run.
+        data: Clip lists and how they are read.
+        model: The network.
+        augment: Crops, flips, perturbation.
+        recipe: The training method.
+        optim: Optimizer and learning rate.
+        epochs: Passes over the unlabelled clips (over the labelled ones where there are no others).
+        updates: Number of updates, cut into ``epochs`` equal epochs, instead of passes over the data.
+        labelled_batch: Labelled clips in an update, over all processes.
+        unlabelled_ratio: Unlabelled clips for each labelled one.
+        accumulate: Parts that each process computes an update in.
+        mixed_precision: no, bf16 or fp16.
+        seed: Seed of everything random.
+        evaluate_every: Epochs between evaluations; 0 evaluates at the end only.
+        evaluation_batch: Clips in a batch of the evaluation.
+        checkpoint_every: Updates between checkpoints; 0 keeps none but the final networks.
+        keep_checkpoints: Checkpoints kept, the newest.
+        log_every: Updates between lines of ``metrics.jsonl``.
+        resume: Go on from the newest checkpoint in ``output`` when there is one.
+    """
+
+    output: Path
+    data: DataConfig
+    model: ModelConfig = field(default_factory=ModelConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    epochs: int = 30
+    updates: int | None = None
+    labelled_batch: int = 64
+    unlabelled_ratio: int = 3
+    accumulate: int = 1
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    seed: int = 0
+    evaluate_every: int = 1
+    evaluation_batch: int = 32
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2
+    log_every: int = 10
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "labelled_batch", "unlabelled_ratio", "accumulate", "log_every"):
+            if getattr(self, name) < 1:
+                raise EncoderError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.updates is not None and self.updates < self.epochs:
+            raise EncoderError(f"updates: expected at least one for each of {self.epochs} epochs")
+        if self.recipe.name != "supervised" and not 0 <= self.recipe.warmup_epochs < self.epochs:
+            raise EncoderError(
+                f"recipe.warmup_epochs: expected fewer than the {self.epochs} epochs of the training, "
+                f"got {self.recipe.warmup_epochs}"
+            )

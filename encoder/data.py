@@ -1,0 +1,194 @@
+"""Batches of clips whose content is a pure function of the seed and of their place in the training.
+
+Which clips an update sees, and which frames are drawn, follows from ``(seed, position)`` alone. Resuming is
+therefore starting at another position, and ``n`` processes see what one process with ``n`` times the
+accumulation sees.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from encoder.cache import FrameCache
+from encoder.clips import Clip
+from encoder.elements import TemporalElements
+from encoder.errors import EncoderError
+from encoder.reader import Frames, read_clip
+
+
+def derive_seed(*parts: int | str) -> int:
+    """A 63-bit seed from several numbers or words; different parts give unrelated seeds."""
+    digest = hashlib.blake2b("|".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Decoded clips.
+
+    Attributes:
+        frames: ``(B, N, H, W, C)`` uint8, in slot order; smaller frames are padded at the right and bottom.
+        sizes: Height and width of each clip's own frames in pixels, ``(B, 2)``, on the CPU.
+        labels: ``(B,)``.
+        clips: Ids of the clips.
+        broken: Messages about clips that could not be read and are left out.
+    """
+
+    frames: Tensor
+    sizes: Tensor
+    labels: Tensor
+    clips: list[str]
+    broken: list[str]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on ``device``; ``sizes`` stay on the CPU."""
+        return replace(
+            self,
+            frames=self.frames.to(device, non_blocking=True),
+            labels=self.labels.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True)
+class FrameSource:
+    """Where frames come from: the video files, or a cache of decoded clips.
+
+    Attributes:
+        elements: The temporal elements, which say how many frames are wanted and from where.
+        short_side: Largest short side of decoded frames in pixels.
+        reader: ``decord`` or ``pyav``.
+        cache: Decoded clips, or None to decode every time.
+    """
+
+    elements: TemporalElements
+    short_side: int | None
+    reader: str = "decord"
+    cache: FrameCache | None = None
+
+    def read(self, clip: Clip, generator: torch.Generator | None) -> Frames:
+        """``(N, H, W, 3)``: frames drawn at random, or without a generator the middle ones."""
+
+        def choose(n_frames: int) -> list[int]:
+            return self.elements.sample(n_frames, generator)
+
+        if self.cache is not None:
+            return self.cache.read(clip, choose)
+        return read_clip(clip, choose, self.short_side, self.reader)
+
+
+class ClipStream(Dataset[Any]):
+    """An endless, shuffled stream of clips; item ``p`` is the clip at position ``p``.
+
+    Args:
+        clips: The clips.
+        source: Where their frames come from.
+        seed: Seed of order and frames; None keeps the clips in order and takes the middle frames, once.
+    """
+
+    def __init__(self, clips: list[Clip], source: FrameSource, seed: int | None) -> None:
+        self.clips, self.source, self.seed = clips, source, seed
+
+    def __getitem__(self, position: int) -> tuple[Frames | None, int, str, str]:
+        turn, place = divmod(position, len(self.clips))
+        generator = None
+        if self.seed is not None:
+            place = int(_order(len(self.clips), derive_seed(self.seed, "order", turn))[place])
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, "frames", position))
+        clip = self.clips[place]
+        try:
+            return self.source.read(clip, generator), clip.label, clip.id, ""
+        except EncoderError as error:
+            return None, clip.label, clip.id, str(error)
+
+
+@lru_cache(maxsize=8)
+def _order(n: int, seed: int) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+
+
+def collate(items: list[tuple[Frames | None, int, str, str]]) -> Batch:
+    """One batch of the clips that could be read. Frames are padded by repeating their last row and column."""
+    read = [(frames, label, clip) for frames, label, clip, _ in items if frames is not None]
+    broken = [message for *_, message in items if message]
+    sizes = [frames.shape[1:3] for frames, _, _ in read]
+    height, width = (max((s[axis] for s in sizes), default=0) for axis in (0, 1))
+    padded = [
+        frames
+        if frames.shape[1:3] == (height, width)
+        else np.pad(
+            frames, ((0, 0), (0, height - frames.shape[1]), (0, width - frames.shape[2]), (0, 0)), "edge"
+        )
+        for frames, _, _ in read
+    ]
+    frames = torch.from_numpy(np.stack(padded)) if padded else torch.empty(0, dtype=torch.uint8)
+    labels = torch.tensor([label for _, label, _ in read], dtype=torch.long)
+    return Batch(frames, torch.tensor(sizes), labels, [clip for *_, clip in read], broken)
+
+
+def _pad(frames: Frames, height: int, width: int) -> Frames:
+    missing = height - frames.shape[1], width - frames.shape[2]
+    if not any(missing):
+        return frames
+    return np.pad(frames, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)), "edge")
+
+
+def _loader(stream: ClipStream, positions: list[list[int]], workers: int) -> DataLoader[Any]:
+    return DataLoader(
+        stream,
+        batch_sampler=positions,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if workers else None,
+    )
+
+
+def training_batches(
+    stream: ClipStream, batch: int, updates: range, parts: range, n_parts: int, workers: int
+) -> Iterator[Batch]:
+    """Batches of the given updates, ``len(parts)`` for each update.
+
+    Args:
+        stream: The clips.
+        batch: Clips in a batch.
+        updates: The updates still to come.
+        parts: Which of an update's parts this process takes.
+        n_parts: Parts of an update: processes × accumulation.
+        workers: Worker processes that decode.
+    """
+    positions = [
+        [(update * n_parts + part) * batch + i for i in range(batch)] for update in updates for part in parts
+    ]
+    return iter(_loader(stream, positions, workers))
+
+
+def evaluation_batches(
+    clips: list[Clip], source: FrameSource, batch: int, rank: int, world: int, workers: int
+) -> DataLoader[Any]:
+    """Every clip once, middle frames; process ``rank`` of ``world`` takes every ``world``-th clip."""
+    mine = list(range(rank, len(clips), world))
+    positions = [mine[i : i + batch] for i in range(0, len(mine), batch)]
+    return _loader(ClipStream(clips, source, None), positions, workers)
+
+
+def open_source(
+    clips: list[Clip],
+    elements: TemporalElements,
+    short_side: int | None,
+    reader: str,
+    cache: Path | None,
+    workers: int,
+) -> FrameSource:
+    """A source for these clips, with their frames decoded into ``cache`` first where one is named."""
+    frames = FrameCache.build(cache, clips, short_side, reader, workers) if cache is not None else None
+    return FrameSource(elements, short_side, reader, frames)

@@ -1,0 +1,85 @@
+"""Evaluation: deterministic views, the student and the teacher side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from encoder.augment import Views
+from encoder.data import Batch
+from encoder.errors import EncoderError
+from encoder.model import SefarEncoder
+
+
+def top_k_accuracy(scores: Tensor, labels: Tensor, k: int) -> float:
+    """Share of clips whose label is among the ``k`` highest scores ``(n, C)``, in per cent."""
+    top = scores.topk(min(k, scores.shape[1]), dim=1).indices
+    return 100 * (top == labels[:, None]).any(1).double().mean().item()
+
+
+def mean_class_accuracy(scores: Tensor, labels: Tensor) -> float:
+    """Top-1 accuracy of each class that occurs, averaged over the classes, in per cent."""
+    right = (scores.argmax(1) == labels).double()
+    n = torch.bincount(labels, minlength=scores.shape[1])
+    per_class = torch.bincount(labels, weights=right, minlength=scores.shape[1])
+    return 100 * (per_class[n > 0] / n[n > 0]).mean().item()
+
+
+def accuracies(scores: Tensor, labels: Tensor) -> dict[str, float]:
+    """Top-1, top-5 and mean per-class accuracy in per cent."""
+    return {
+        "top1": top_k_accuracy(scores, labels, 1),
+        "top5": top_k_accuracy(scores, labels, 5),
+        "mean_class": mean_class_accuracy(scores, labels),
+    }
+
+
+@torch.no_grad()
+def predict(
+    networks: Mapping[str, SefarEncoder],
+    batches: Iterable[Batch],
+    views: Views,
+    accelerator: Accelerator,
+    n_crops: int = 1,
+) -> tuple[dict[str, Tensor], Tensor, list[str]]:
+    """Probabilities of every network for every clip, averaged over the crops.
+
+    Args:
+        networks: Networks by name; they see the same decoded frames.
+        batches: This process's part of the clips.
+        views: Makes the deterministic views.
+        accelerator: Gathers the parts of all processes.
+        n_crops: Crops of each clip: 1 or 3.
+
+    Returns:
+        Probabilities ``(n, C)`` by name, labels ``(n,)`` and clip ids, the same in every process.
+
+    Raises:
+        EncoderError: A clip cannot be read.
+    """
+    training = {name: network.training for name, network in networks.items()}
+    rows: list[Any] = []
+    for network in networks.values():
+        network.eval()
+    for batch in batches:
+        if batch.broken:
+            raise EncoderError(batch.broken[0])
+        batch = batch.to(accelerator.device)
+        x = views.test(batch.frames, batch.sizes, n_crops)
+        scores = {}
+        for name, network in networks.items():
+            with accelerator.autocast():
+                logits = network(x)
+            scores[name] = logits.float().softmax(-1).view(n_crops, len(batch.labels), -1).mean(0).cpu()
+        for i, clip in enumerate(batch.clips):
+            rows.append((clip, int(batch.labels[i]), {name: s[i] for name, s in scores.items()}))
+    for name, network in networks.items():
+        network.train(training[name])
+    rows = sorted(gather_object(rows), key=lambda row: row[0])
+    probabilities = {name: torch.stack([row[2][name] for row in rows]) for name in networks}
+    return probabilities, torch.tensor([row[1] for row in rows]), [row[0] for row in rows]

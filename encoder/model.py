@@ -1,0 +1,65 @@
+"""The SeFAR encoder: backbone and fusion head, with everything needed to use it again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+from encoder.backbone import DividedSpaceTimeViT, ViTShape
+from encoder.elements import TemporalElements
+from encoder.head import FusionHead
+
+
+class SefarEncoder(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="sefar-mllm",
+    tags=["video-classification", "fine-grained-action-recognition"],
+):
+    """Clips → classes, and the features a language model reads.
+
+    ``SefarEncoder.from_pretrained(folder_or_hub_name)``, ``save_pretrained(folder)``, ``push_to_hub(name)``
+    keep ``config.json`` and ``model.safetensors``.
+
+    Args:
+        num_classes: Number of classes ``C``.
+        shape: Shape of the transformer: the fields of :class:`encoder.backbone.ViTShape`.
+        elements: Temporal elements, such as ``"2-2-4"``.
+        mean: Mean of the pixels per channel, of values in 0…1.
+        std: Deviation of the pixels per channel.
+        head_width: Width of the clip feature.
+        dropout: Dropout before the classifier.
+        drop_path: Stochastic depth of the last block.
+        classes: Names of the classes, index = label.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        shape: dict[str, Any] | None = None,
+        elements: str = "2-2-4",
+        mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        head_width: int = 256,
+        dropout: float = 0.5,
+        drop_path: float = 0.1,
+        classes: list[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.shape = ViTShape(**(shape or {}))
+        self.elements = TemporalElements.parse(elements)
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.num_classes, self.classes = num_classes, classes
+        self.backbone = DividedSpaceTimeViT(self.shape, self.elements, drop_path)
+        self.head = FusionHead(self.shape.dim, len(self.elements.sizes), num_classes, head_width, dropout)
+
+    def forward(self, frames: Tensor, feature_dropout: float = 0.0) -> Tensor:
+        """Normalised frames ``(B, N, C, H, W)`` in slot order → logits ``(B, num_classes)``."""
+        tokens = self.backbone(frames, feature_dropout)
+        return self.head(self.backbone.element_tokens(tokens))
+
+    def clip_feature(self, frames: Tensor) -> Tensor:
+        """Normalised frames ``(B, N, C, H, W)`` → the 256-wide clip feature ``(B, head_width)``."""
+        return self.head.feature(self.backbone.element_tokens(self.backbone(frames)))

@@ -1,0 +1,1 @@
+"""Training methods, one small file each; see ``encoder.recipes.base``."""

@@ -1,0 +1,110 @@
+"""What a recipe is: the teacher and the losses of one training method. The training loop knows no more."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+import encoder.recipes
+from encoder.augment import Views
+from encoder.data import Batch
+from encoder.errors import EncoderError
+from encoder.losses import ramp_up
+from encoder.model import SefarEncoder
+from encoder.perturb import find_perturbation, reorder
+from encoder.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class RecipeConfig:
+    """Which method trains the encoder, and its constants.
+
+    Attributes:
+        name: supervised, sefar, sefar_released, mean_teacher, fixmatch or svformer.
+        warmup_epochs: Epochs on labels alone before the teacher starts.
+        ema_decay: Highest decay of the teacher's average; it follows the number of updates up to this.
+        predictions: Predictions ``K`` of the teacher for every clip (sefar).
+        unlabelled_weight: Weight of the pseudo-label or consistency loss, before the ramp-up.
+        mix_weight: Weight of the mix loss, before the ramp-up.
+        threshold: Least confidence of a pseudo-label that counts (fixmatch, svformer).
+    """
+
+    name: str = "sefar"
+    warmup_epochs: int = 5
+    ema_decay: float = 0.9999
+    predictions: int = 10
+    unlabelled_weight: float = 2.0
+    mix_weight: float = 2.0
+    threshold: float = 0.8
+
+
+class Recipe:
+    """One training method. A new one is a module in this folder whose ``RECIPE`` is a subclass.
+
+    Args:
+        student: The network that is trained, unwrapped.
+        views: Makes weak, labelled and strong views of decoded frames.
+        config: The method's constants.
+        epochs: Epochs of the whole training, for the ramp-up.
+
+    Attributes:
+        teacher: The EMA network, or None where the method has none.
+    """
+
+    uses_unlabelled = True
+
+    def __init__(self, student: SefarEncoder, views: Views, config: RecipeConfig, epochs: int) -> None:
+        self.student, self.views, self.config, self.epochs = student, views, config, epochs
+        self.perturbation = find_perturbation(views.config.perturbation)
+        self.teacher: Teacher | None = None
+
+    def wants_unlabelled(self, epoch: int) -> bool:
+        """Whether ``losses`` is to be given unlabelled clips in this epoch."""
+        return self.uses_unlabelled and epoch >= self.config.warmup_epochs
+
+    def ramp(self, epoch: int) -> float:
+        """``ξ``, the weight of the unlabelled losses."""
+        return ramp_up(epoch, self.config.warmup_epochs, self.epochs)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Called before every epoch: the teacher starts as a copy of the student after the warm-up."""
+        if self.teacher is not None and epoch == self.config.warmup_epochs:
+            self.teacher.restart()
+
+    def losses(
+        self, model: nn.Module, labelled: Batch, unlabelled: Batch | None, epoch: int
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The weighted losses to be summed, and figures worth logging.
+
+        Args:
+            model: The student as the loop runs it (it may be wrapped for several processes).
+            labelled: Clips with labels.
+            unlabelled: Clips whose labels are not looked at, or None during the warm-up.
+            epoch: The current epoch, from 0.
+        """
+        raise NotImplementedError
+
+    def after_update(self, epoch: int) -> None:
+        """Called after every update of the student."""
+        if self.teacher is not None and epoch >= self.config.warmup_epochs:
+            self.teacher.follow()
+
+    def strong(self, clips: Batch) -> Tensor:
+        """The strong view ``(B, N, C, S, S)``: cropped, mirrored where allowed, frames perturbed in time."""
+        view = self.views.flipped(clips.frames, clips.sizes)
+        return reorder(view, self.perturbation(len(view), self.student.elements))
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes there are: the modules of this folder but for ``base``."""
+    return [m.name for m in pkgutil.iter_modules(encoder.recipes.__path__) if m.name != "base"]
+
+
+def find_recipe(name: str) -> type[Recipe]:
+    """The class of that name. Raises EncoderError naming those there are."""
+    if name not in recipe_names():
+        raise EncoderError(f"recipe {name!r}: expected one of {', '.join(recipe_names())}")
+    return importlib.import_module(f"encoder.recipes.{name}").RECIPE
