@@ -1,0 +1,85 @@
+"""Clip lists: the CSV door to the encoder, and the official headerless ``<path> <label>`` form."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from gym_qa.errors import GymQAError
+from gym_qa.files import read_lines, safe_relative, write_text
+from gym_qa.table import Clip, ClipTable
+
+_OFFICIAL = re.compile(r"(\S.*?)\s+([0-9]{1,9})")
+
+
+def write_clip_list(path: Path, clips: Sequence[Clip], times: bool = False) -> None:
+    """Write a clip list with the header ``video,label``.
+
+    Args:
+        path: the CSV file.
+        clips: rows in this order; ``video`` is the clip's file relative to a video root.
+        times: name the source video with ``start,end`` in seconds in place of the trimmed clip.
+    """
+    rows: list[list[object]] = [["video", "label", "start", "end"] if times else ["video", "label"]]
+    for clip in clips:
+        if not times:
+            rows.append([clip.file, clip.label])
+        elif clip.start is None or clip.end is None:
+            raise GymQAError(f"{path}: {clip.clip_id} has no times; read the table with its annotation file")
+        else:
+            rows.append([f"{clip.source_video}.mp4", clip.label, f"{clip.start:.3f}", f"{clip.end:.3f}"])
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    write_text(path, buffer.getvalue())
+
+
+def read_label_list(path: Path, table: ClipTable) -> list[Clip]:
+    """The clips of ``table`` that a clip list names, in the list's order.
+
+    Reads the CSV form (header ``video,label``) and the official form (``<path> <label>`` a line, no header);
+    a path's folders are dropped, its name without ending is the clip id.
+
+    Raises:
+        GymQAError: for a clip that the table lacks, one named twice, or one whose label differs from the
+            table's.
+    """
+    known = {clip.clip_id: clip for clip in table.clips}
+    found: dict[str, Clip] = {}
+    for line, clip_id, label in read_labels(path):
+        place = f"{path}, line {line}"
+        if clip_id not in known:
+            raise GymQAError(
+                f"{place}: {clip_id} is not in the element list; use the lists that belong together"
+            )
+        if clip_id in found:
+            raise GymQAError(f"{place}: {clip_id} stands twice; remove one of its lines")
+        if known[clip_id].label != label:
+            raise GymQAError(
+                f"{place}: {clip_id} has label {label}, in the element list {known[clip_id].label}; "
+                "use the lists that belong together"
+            )
+        found[clip_id] = known[clip_id]
+    if not found:
+        raise GymQAError(f"{path}: an empty label split; expected at least one labelled clip")
+    return list(found.values())
+
+
+def read_labels(path: Path) -> list[tuple[int, str, int]]:
+    """``(line, clip id, label)`` of every row of a clip list in either form."""
+    lines = read_lines(path)
+    if lines and lines[0][1].split(",")[:2] == ["video", "label"]:
+        rows = [(line, next(csv.reader([text]), [])) for line, text in lines[1:]]
+    else:
+        matches = [(line, _OFFICIAL.fullmatch(text)) for line, text in lines]
+        rows = [(line, list(match.groups()) if match else []) for line, match in matches]
+    found = []
+    for line, row in rows:
+        place = f"{path}, line {line}"
+        if len(row) < 2 or not re.fullmatch(r"[0-9]{1,9}", row[1].strip()):
+            raise GymQAError(f"{place}: expected '<video>,<label>' under a header, or '<path> <label>'")
+        name = safe_relative(PurePosixPath(row[0]).name, place)
+        found.append((line, PurePosixPath(name).stem if "." in name else name, int(row[1])))
+    return found

@@ -1,0 +1,189 @@
+"""The verbs build-qa and audit-qa through the command: outputs, times, and bad input that harms nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from gym_qa_sources import FINEGYM, SOURCES, source, tables
+
+from gym_qa.audit import AuditQAConfig, audit_qa, wilson
+from gym_qa.build import build_qa
+from gym_qa.cliplist import read_labels
+from gym_qa.official import OfficialQuestion, read_official, write_official
+from gym_qa.questions import read_questions
+from gym_qa.splits import coverage, label_split
+from gym_qa.table import read_classes
+from sefar_mllm.cli import main
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_build_qa_writes_everything_in_seconds(name, tmp_path, capsys):
+    begun = time.perf_counter()
+    assert main(["build-qa", "--output", str(tmp_path), *source(name).arguments(), "--fraction", "0.1"]) == 0
+    assert time.perf_counter() - begun < 10
+    printed = capsys.readouterr().out
+    assert "verdict: fair" in printed
+    train, val = tables(name)
+    assert read_classes(tmp_path / "classes.json") == train.classes
+    parts = {part: read_labels(tmp_path / f"{part}.csv") for part in ("train", "unlabelled", "val")}
+    labels = {clip.clip_id: clip.label for clip in (*train.clips, *val.clips)}
+    assert all(labels[clip_id] == label for rows in parts.values() for _, clip_id, label in rows)
+    assert len(parts["train"]) + len(parts["unlabelled"]) == len(train)
+    assert [clip_id for _, clip_id, _ in parts["val"]] == [clip.clip_id for clip in val.clips]
+    asked = read_questions(tmp_path / "train_questions.jsonl")
+    assert [question.video for question in asked] == [clip_id for _, clip_id, _ in parts["train"]]
+    capsys.readouterr()
+    arguments = ["--questions", str(tmp_path / "val_questions.jsonl"), "--json", "true"]
+    labelled = str(tmp_path / "train_questions.jsonl")
+    assert main(["audit-qa", *arguments, "--labelled", labelled]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "audit.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_official_recipe_comes_back_byte_for_byte(name, tmp_path):
+    build_qa(source(name).config(tmp_path, recipe="official"))
+    written = tmp_path / "val_official.json"
+    questions = read_official(written)
+    assert len(questions) == len(tables(name)[1])
+    write_official(tmp_path / "again.json", questions)
+    assert (tmp_path / "again.json").read_bytes() == written.read_bytes()
+    own = read_questions(tmp_path / "val_questions.jsonl")
+    taken = [question.as_question() for question in questions]
+    assert [(q.video, q.question, q.options, q.answer) for q in own] == [
+        (q.video, q.question, q.options, q.answer) for q in taken
+    ]
+
+
+def count_repeats(path):
+    """Slow reference: options cut out of the text letter by letter."""
+    repeated = twice = 0
+    for row in json.loads(path.read_text("utf-8")).values():
+        rest, options = row["question"], {}
+        for letter in "DCBA":
+            rest, options[letter] = rest.rsplit(f" {letter}.", 1)
+        right = options[row["answer"]]
+        repeated += len(set(options.values())) < 4
+        twice += list(options.values()).count(right) == 2
+    return repeated, twice
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_official_files_are_read_whole(name, tmp_path):
+    if name == "finegym":
+        path = FINEGYM / "official_gym_qa" / "gym99_5_train.json"
+        split = FINEGYM / "official_splits" / "gym99_5" / "train.csv"
+    else:
+        build_qa(source(name).config(tmp_path / "qa", recipe="official"))
+        path, split = tmp_path / "qa" / "train_official.json", tmp_path / "qa" / "train.csv"
+    questions = read_official(path)
+    write_official(tmp_path / "again.json", questions)
+    assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+    found = audit_qa(AuditQAConfig(path, split, source(name).categories))
+    assert (found.repeated_option, found.answer_twice) == count_repeats(path)
+    if name == "finegym":
+        assert (found.n, found.repeated_option, found.answer_twice) == (1316, 15, 6)
+    labels = {clip_id: label for _, clip_id, label in read_labels(split)}
+    classes = tables(name)[0].classes
+    for question in questions:
+        plain = question.as_question()
+        assert plain.options[plain.answer] == classes[labels[question.video]].text
+
+
+def test_repeats_are_counted_on_hand_made_questions(tmp_path, capsys):
+    texts = ["A.x B.y C.z D.w", "A.x B.x C.z D.w", "A.x B.x C.z D.w", "A.x y B.B z C.z. D.w"]
+    rows = [
+        OfficialQuestion(letter, f"Which? {text}", "what", f"{n:07d}", "finegym", f"v{n}", 10)
+        for n, (letter, text) in enumerate(zip("ABCD", texts, strict=True))
+    ]
+    write_official(tmp_path / "q.json", rows)
+    assert main(["audit-qa", "--questions", str(tmp_path / "q.json"), "--json", "true"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["n"], found["repeated_option"], found["answer_twice"]) == (4, 2, 1)
+    assert found["letters"] == {"A": 1, "B": 1, "C": 1, "D": 1}
+    assert found["scores"]["commonest class"]["accuracy"] is None
+
+
+def test_wilson_agrees_with_scipy():
+    from scipy.stats import binomtest
+
+    for right, n in ((0, 10), (3, 10), (250, 1000), (1000, 1000)):
+        oracle = binomtest(right, n).proportion_ci(method="wilson")
+        assert wilson(right / n, n) == pytest.approx((oracle.low, oracle.high), abs=1e-7)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("fraction", [0.05, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("policy", ["official", "stratified", "grouped"])
+def test_label_splits(name, fraction, policy):
+    train, val = tables(name)
+    labelled, unlabelled = label_split(train, fraction, 1, policy)
+    assert sorted(clip.clip_id for clip in labelled + unlabelled) == sorted(c.clip_id for c in train.clips)
+    assert label_split(train, fraction, 1, policy) == (labelled, unlabelled)
+    assert fraction == 1 or label_split(train, fraction, 2, policy)[0] != labelled
+    found = coverage(labelled, unlabelled, val.clips, len(train.classes))
+    assert abs(len(labelled) - fraction * len(train)) <= (len(train.classes) if policy != "official" else 0.5)
+    if policy == "stratified":
+        assert not found.without_label
+        assert len(labelled) == round(fraction * len(train))
+    if policy == "grouped":
+        assert found.shared_unlabelled == 0
+    missing = set(range(len(train.classes))) - {clip.label for clip in labelled}
+    assert set(found.without_label) == missing
+
+
+def snapshot(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def bad_inputs(folder):
+    """What is wrong -> the options that say so, and what the message must name."""
+    files = source("minigym")
+    lines = files.categories.read_text("utf-8").splitlines()
+    (folder / "categories.txt").write_text("\n".join([*lines[:4], "Clabel 4, what"]), encoding="utf-8")
+    (folder / "cut.json").write_bytes(files.annotation.read_bytes()[:5000])
+    (folder / "empty.csv").write_text("video,label\n", encoding="utf-8")
+    (folder / "latin.txt").write_bytes("Clabel: 0; set: 1; Glabel: 1; (VT) été".encode("latin-1"))
+    (folder / "stray.csv").write_text("video,label\n../../../etc/passwd,0\n", encoding="utf-8")
+    return {
+        "missing annotation": (["--annotation", str(folder / "absent.json")], "absent.json"),
+        "category line": (["--categories", str(folder / "categories.txt")], "categories.txt, line 5"),
+        "cut annotation": (["--annotation", str(folder / "cut.json")], "cut.json"),
+        "empty split": (["--labelled", str(folder / "empty.csv")], "empty label split"),
+        "empty fraction": (["--fraction", "0.00001", "--split", "official"], "empty label split"),
+        "not UTF-8": (["--categories", str(folder / "latin.txt")], "latin.txt, line 1"),
+        "stray clip": (["--labelled", str(folder / "stray.csv")], "stray.csv, line 2"),
+        "policy": (["--policy", "alphabetical"], "alphabetical"),
+        "balance": (["--policy", "uniform", "--balance", "answers"], "uniform+frequency-matched"),
+        "wording": (["--wording", "rude"], "rude"),
+    }
+
+
+WRONG = [
+    "missing annotation",
+    "category line",
+    "cut annotation",
+    "empty split",
+    "empty fraction",
+    "not UTF-8",
+]
+WRONG += ["stray clip", "policy", "balance", "wording"]
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_bad_input_ends_in_one_message_and_leaves_outputs(what, tmp_path, capsys):
+    output, inputs = tmp_path / "out", tmp_path / "in"
+    inputs.mkdir()
+    good = source("minigym").arguments()
+    assert main(["build-qa", "--output", str(output), *good]) == 0
+    before = snapshot(output)
+    capsys.readouterr()
+    options, named = bad_inputs(inputs)[what]
+    assert main(["build-qa", "--output", str(output), *good, *options]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    assert "Traceback" not in printed.err
+    assert named in printed.err
+    assert snapshot(output) == before
