@@ -124,9 +124,18 @@ def view_boxes(sizes: Tensor, n_crops: int = 1, part: float = 1.0) -> Tensor:
     return torch.stack(boxes)
 
 
+def normalised_crop(
+    frames: Tensor, boxes: Tensor, size: int, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Tensor:
+    """:func:`resample`, then subtraction of the mean and division by the deviation of each channel."""
+    x = resample(frames, boxes.to(frames.device), size)
+    shift, scale = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (mean, std))
+    return x.sub(shift).div_(scale)
+
+
 @dataclass(frozen=True)
 class Views:
-    """Turns decoded frames into the views a recipe needs.
+    """Turns decoded frames into the random views a recipe needs.
 
     Attributes:
         config: Crops, flips and perturbation.
@@ -140,22 +149,15 @@ class Views:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def _make(self, frames: Tensor, boxes: Tensor) -> Tensor:
-        x = resample(frames, boxes.to(frames.device), self.image_size)
-        mean, std = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (self.mean, self.std))
-        return x.sub(mean).div_(std)
+    def _make(self, frames: Tensor, sizes: Tensor, flip: bool) -> Tensor:
+        boxes = random_boxes(sizes, self.config, flip)
+        return normalised_crop(frames, boxes, self.image_size, self.mean, self.std)
 
     def weak(self, frames: Tensor, sizes: Tensor) -> Tensor:
         """Random crop. Frames ``(B, T, H, W, C)`` uint8, valid ``sizes`` ``(B, 2)`` → ``(B, T, C, S, S)``."""
-        return self._make(frames, random_boxes(sizes, self.config, flip=False))
+        return self._make(frames, sizes, flip=False)
 
     def flipped(self, frames: Tensor, sizes: Tensor) -> Tensor:
         """Random crop, mirrored half of the time where the data set allows it: the labelled view, and the
         spatial part of the strong one."""
-        return self._make(frames, random_boxes(sizes, self.config, flip=self.config.horizontal_flip))
-
-    def test(self, frames: Tensor, sizes: Tensor, n_crops: int = 1) -> Tensor:
-        """Deterministic views ``(n_crops · B, T, C, S, S)``, crop by crop; the side is the middle of
-        ``crop_min`` … ``crop_max`` so that bodies have the size they had in training."""
-        part = (self.config.crop_min + self.config.crop_max) / 2 if n_crops == 1 else self.config.crop_max
-        return torch.cat([self._make(frames, boxes) for boxes in view_boxes(sizes, n_crops, part)])
+        return self._make(frames, sizes, flip=self.config.horizontal_flip)

@@ -9,6 +9,7 @@ from math import cos, pi
 import torch
 from torch import nn
 
+from encoder.augment import AugmentConfig
 from encoder.backbone import PRESETS
 from encoder.clips import ClassInfo
 from encoder.config import ModelConfig, OptimConfig
@@ -19,7 +20,7 @@ from encoder.starting_weights import load_starting_weights
 MEAN_STD = (0.5, 0.5, 0.5)
 
 
-def build_encoder(config: ModelConfig, classes: list[ClassInfo]) -> SefarEncoder:
+def build_encoder(config: ModelConfig, classes: list[ClassInfo], augment: AugmentConfig) -> SefarEncoder:
     """A network for these classes, started from an image ViT where ``config.weights`` names one.
 
     Draws its random weights from torch's global generator.
@@ -50,6 +51,8 @@ def build_encoder(config: ModelConfig, classes: list[ClassInfo]) -> SefarEncoder
         std=weights.std if weights else MEAN_STD,
         dropout=config.dropout,
         drop_path=config.drop_path,
+        # Bodies are to have the size they had in training.
+        crop=(augment.crop_min + augment.crop_max) / 2,
         classes=[c.name for c in classes],
     )
     if weights:

@@ -8,7 +8,7 @@ accumulation sees.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -64,23 +64,17 @@ class FrameSource:
     """Where frames come from: the video files, or a cache of decoded clips.
 
     Attributes:
-        elements: The temporal elements, which say how many frames are wanted and from where.
-        short_side: Largest short side of decoded frames in pixels.
+        short_side: Largest short side of decoded frames in pixels; None for that of the video.
         reader: ``decord`` or ``pyav``.
         cache: Decoded clips, or None to decode every time.
     """
 
-    elements: TemporalElements
     short_side: int | None
     reader: str = "decord"
     cache: FrameCache | None = None
 
-    def read(self, clip: Clip, generator: torch.Generator | None) -> Frames:
-        """``(N, H, W, 3)``: frames drawn at random, or without a generator the middle ones."""
-
-        def choose(n_frames: int) -> list[int]:
-            return self.elements.sample(n_frames, generator)
-
+    def read(self, clip: Clip, choose: Callable[[int], list[int]]) -> Frames:
+        """``(n, H, W, 3)``: the frames that ``choose`` names, given the number of frames in the clip."""
         if self.cache is not None:
             return self.cache.read(clip, choose)
         return read_clip(clip, choose, self.short_side, self.reader)
@@ -92,11 +86,14 @@ class ClipStream(Dataset[Any]):
     Args:
         clips: The clips.
         source: Where their frames come from.
+        elements: The temporal elements, which say how many frames are wanted and from where.
         seed: Seed of order and frames; None keeps the clips in order and takes the middle frames, once.
     """
 
-    def __init__(self, clips: list[Clip], source: FrameSource, seed: int | None) -> None:
-        self.clips, self.source, self.seed = clips, source, seed
+    def __init__(
+        self, clips: list[Clip], source: FrameSource, elements: TemporalElements, seed: int | None
+    ) -> None:
+        self.clips, self.source, self.elements, self.seed = clips, source, elements, seed
 
     def __getitem__(self, position: int) -> tuple[Frames | None, int, str, str]:
         turn, place = divmod(position, len(self.clips))
@@ -106,7 +103,8 @@ class ClipStream(Dataset[Any]):
             generator = torch.Generator().manual_seed(derive_seed(self.seed, "frames", position))
         clip = self.clips[place]
         try:
-            return self.source.read(clip, generator), clip.label, clip.id, ""
+            frames = self.source.read(clip, lambda n: self.elements.sample(n, generator))
+            return frames, clip.label, clip.id, ""
         except EncoderError as error:
             return None, clip.label, clip.id, str(error)
 
@@ -173,17 +171,22 @@ def training_batches(
 
 
 def evaluation_batches(
-    clips: list[Clip], source: FrameSource, batch: int, rank: int, world: int, workers: int
+    clips: list[Clip],
+    source: FrameSource,
+    elements: TemporalElements,
+    batch: int,
+    rank: int,
+    world: int,
+    workers: int,
 ) -> DataLoader[Any]:
     """Every clip once, middle frames; process ``rank`` of ``world`` takes every ``world``-th clip."""
     mine = list(range(rank, len(clips), world))
     positions = [mine[i : i + batch] for i in range(0, len(mine), batch)]
-    return _loader(ClipStream(clips, source, None), positions, workers)
+    return _loader(ClipStream(clips, source, elements, None), positions, workers)
 
 
 def open_source(
     clips: list[Clip],
-    elements: TemporalElements,
     short_side: int | None,
     reader: str,
     cache: Path | None,
@@ -191,4 +194,4 @@ def open_source(
 ) -> FrameSource:
     """A source for these clips, with their frames decoded into ``cache`` first where one is named."""
     frames = FrameCache.build(cache, clips, short_side, reader, workers) if cache is not None else None
-    return FrameSource(elements, short_side, reader, frames)
+    return FrameSource(short_side, reader, frames)

@@ -10,7 +10,6 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from encoder.augment import Views
 from encoder.data import Batch
 from encoder.errors import EncoderError
 from encoder.model import SefarEncoder
@@ -43,7 +42,6 @@ def accuracies(scores: Tensor, labels: Tensor) -> dict[str, float]:
 def predict(
     networks: Mapping[str, SefarEncoder],
     batches: Iterable[Batch],
-    views: Views,
     accelerator: Accelerator,
     n_crops: int = 1,
 ) -> tuple[dict[str, Tensor], Tensor, list[str]]:
@@ -52,7 +50,6 @@ def predict(
     Args:
         networks: Networks by name; they see the same decoded frames.
         batches: This process's part of the clips.
-        views: Makes the deterministic views.
         accelerator: Gathers the parts of all processes.
         n_crops: Crops of each clip: 1 or 3.
 
@@ -70,9 +67,9 @@ def predict(
         if batch.broken:
             raise EncoderError(batch.broken[0])
         batch = batch.to(accelerator.device)
-        x = views.test(batch.frames, batch.sizes, n_crops)
         scores = {}
         for name, network in networks.items():
+            x = network.transform(batch.frames, batch.sizes, n_crops)
             with accelerator.autocast():
                 logits = network(x)
             scores[name] = logits.float().softmax(-1).view(n_crops, len(batch.labels), -1).mean(0).cpu()

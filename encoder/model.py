@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
+from encoder.augment import normalised_crop, view_boxes
 from encoder.backbone import DividedSpaceTimeViT, ViTShape
 from encoder.elements import TemporalElements
 from encoder.head import FusionHead
@@ -32,6 +34,7 @@ class SefarEncoder(
         head_width: Width of the clip feature.
         dropout: Dropout before the classifier.
         drop_path: Stochastic depth of the last block.
+        crop: Side of the square that :meth:`transform` cuts out, as a part of the frame's short side.
         classes: Names of the classes, index = label.
     """
 
@@ -45,15 +48,32 @@ class SefarEncoder(
         head_width: int = 256,
         dropout: float = 0.5,
         drop_path: float = 0.1,
+        crop: float = 0.7875,
         classes: list[str] | None = None,
     ) -> None:
         super().__init__()
         self.shape = ViTShape(**(shape or {}))
         self.elements = TemporalElements.parse(elements)
         self.mean, self.std = tuple(mean), tuple(std)
-        self.num_classes, self.classes = num_classes, classes
+        self.crop, self.num_classes, self.classes = crop, num_classes, classes
         self.backbone = DividedSpaceTimeViT(self.shape, self.elements, drop_path)
         self.head = FusionHead(self.shape.dim, len(self.elements.sizes), num_classes, head_width, dropout)
+
+    def transform(self, frames: Tensor, sizes: Tensor | None = None, n_crops: int = 1) -> Tensor:
+        """Decoded frames ``(B, T, H, W, C)`` uint8 → the network's input ``(n_crops · B, T, C, S, S)``.
+
+        Deterministic, no flips. One crop lies in the centre; three lie along the long side.
+
+        Args:
+            frames: The frames, padded at the right and bottom where clips differ in size.
+            sizes: Height and width of each clip's own frames in pixels, ``(B, 2)``; by default all of it.
+            n_crops: 1 or 3.
+        """
+        if sizes is None:
+            sizes = torch.tensor(frames.shape[2:4]).expand(len(frames), 2)
+        boxes = view_boxes(sizes, n_crops, self.crop)
+        size = self.shape.image_size
+        return torch.cat([normalised_crop(frames, box, size, self.mean, self.std) for box in boxes])
 
     def forward(self, frames: Tensor, feature_dropout: float = 0.0) -> Tensor:
         """Normalised frames ``(B, N, C, H, W)`` in slot order → logits ``(B, num_classes)``."""

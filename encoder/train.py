@@ -72,13 +72,13 @@ class Training:
         recipe = find_recipe(config.recipe.name)
         self._read_lists(recipe.uses_unlabelled)
         self._open_output()
-        elements = TemporalElements.parse(config.model.elements)
+        self.elements = TemporalElements.parse(config.model.elements)
         data = config.data
         with self.accelerator.main_process_first():
             used = self.labelled + (self.unlabelled if recipe.uses_unlabelled else []) + self.val
-            self.source = open_source(used, elements, data.short_side, data.reader, data.cache, data.workers)
+            self.source = open_source(used, data.short_side, data.reader, data.cache, data.workers)
         torch.manual_seed(derive_seed(config.seed, "weights"))
-        self.student = build_encoder(config.model, self.classes)
+        self.student = build_encoder(config.model, self.classes, config.augment)
         self.views = Views(config.augment, config.model.image_size, self.student.mean, self.student.std)
         self.recipe = recipe(self.student, self.views, config.recipe, config.epochs)
         optimizer = build_optimizer(config.optim, self.student)
@@ -141,7 +141,7 @@ class Training:
 
     def _batches(self, clips: list[Clip], name: str, size: int, start: int) -> Iterator[Batch]:
         config, rank = self.config, self.accelerator.process_index
-        stream = ClipStream(clips, self.source, derive_seed(config.seed, name))
+        stream = ClipStream(clips, self.source, self.elements, derive_seed(config.seed, name))
         parts = range(rank * config.accumulate, (rank + 1) * config.accumulate)
         workers = 0 if self.source.cache else config.data.workers
         return training_batches(stream, size, range(start, self.total), parts, self.n_parts, workers)
@@ -256,6 +256,7 @@ class Training:
         batches = evaluation_batches(
             self.val,
             self.source,
+            self.elements,
             self.config.evaluation_batch,
             self.accelerator.process_index,
             self.accelerator.num_processes,
@@ -264,7 +265,7 @@ class Training:
         shown = tqdm(
             batches, desc="evaluating", leave=False, disable=not self.accelerator.is_local_main_process
         )
-        scores, labels, _ = predict(self.networks(), shown, self.views, self.accelerator)
+        scores, labels, _ = predict(self.networks(), shown, self.accelerator)
         found = {f"{name}_{k}": v for name, s in scores.items() for k, v in accuracies(s, labels).items()}
         self.last_evaluation = found
         self._log({"update": self.update, "epoch": epoch, **found})

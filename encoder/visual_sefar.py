@@ -1,0 +1,88 @@
+"""A trained SeFAR encoder as a visual encoder, and the choice of what it hands over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from encoder.errors import EncoderError
+from encoder.model import SefarEncoder
+from encoder.visual import EncoderSpec, fingerprint, pool_grid
+
+TOKENS = ("frames", "elements", "clip", "all")
+
+
+def load_sefar(folder: str | Path) -> SefarEncoder:
+    """Loads a folder that training has written, or ``save_pretrained``. Raises EncoderError."""
+    folder = Path(folder)
+    if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
+        inside = [name for name in ("teacher", "student") if (folder / name / "config.json").is_file()]
+        hint = f"name {folder / inside[0]}" if inside else "expected config.json and model.safetensors in it"
+        raise EncoderError(f"{folder}: not a SeFAR encoder; {hint}")
+    try:
+        return SefarEncoder.from_pretrained(str(folder), strict=True)
+    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
+        raise EncoderError(
+            f"{folder}: config.json and model.safetensors do not make a SeFAR encoder ({error})"
+        ) from None
+
+
+class SefarTokens:
+    """See :func:`encoder.visual.open_encoder`."""
+
+    def __init__(self, spec: EncoderSpec, device: torch.device) -> None:
+        spec.allow("tokens", "grid")
+        self.spec = spec.text
+        self.tokens = spec.choice("tokens", "frames", TOKENS)
+        self.grid = spec.number("grid", 2)
+        self.network = load_sefar(spec.name).eval().requires_grad_(False).to(device)
+        network, shape = self.network, self.network.shape
+        if self.grid > shape.grid:
+            raise EncoderError(f"encoder {spec.text!r}: a frame has {shape.grid} × {shape.grid} patches only")
+        self.sampling = network.elements
+        patches, clip = self.grid**2 * shape.dim, network.head.classifier.in_features
+        self.dim = {
+            "frames": patches,
+            "elements": shape.dim,
+            "clip": clip,
+            "all": patches + shape.dim + clip,
+        }[self.tokens]
+        self.num_tokens = {"elements": len(self.sampling.sizes), "clip": 1}.get(
+            self.tokens, self.sampling.n_frames
+        )
+        facts = {
+            "kind": "sefar",
+            "tokens": self.tokens,
+            "grid": self.grid,
+            "elements": str(self.sampling),
+            "crop": network.crop,
+            "mean": network.mean,
+            "std": network.std,
+            "shape": str(shape),
+        }
+        self.fingerprint = fingerprint(network, facts)
+
+    def transform(self, frames: Tensor) -> Tensor:
+        """Frames ``(B, N, H, W, C)`` uint8 → ``(B, N, C, S, S)``: the centre, resized and normalised."""
+        return self.network.transform(frames)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Input ``(B, N, C, S, S)`` → tokens ``(B, num_tokens, dim)``."""
+        network = self.network
+        tokens = network.backbone(x)
+        elements = network.backbone.element_tokens(tokens)
+        if self.tokens == "elements":
+            return elements.float()
+        clip = network.head.feature(elements)[:, None]
+        if self.tokens == "clip":
+            return clip.float()
+        b, n, _, d = tokens.shape
+        side = network.shape.grid
+        frames = pool_grid(tokens[:, :, 1:].reshape(b * n, side, side, d), self.grid).view(b, n, -1)
+        if self.tokens == "all":
+            frames = torch.cat([frames, tokens[:, :, 0], clip.expand(b, n, -1)], dim=-1)
+        return frames.float()
