@@ -75,11 +75,17 @@ class Teacher(nn.Module):
         self.updates += 1
 
     @torch.no_grad()
-    def label(self, frames: Tensor, predictions: int) -> PseudoLabels:
-        """Pseudo-labels of weak views ``(B, N, C, H, W)`` from ``predictions`` draws of the head's dropout.
+    def label(self, frames: Tensor, predictions: int | None) -> PseudoLabels:
+        """Pseudo-labels of weak views ``(B, N, C, H, W)``.
 
         The network is in eval mode and runs once: all that is random comes after the clip feature.
+
+        Args:
+            frames: Normalised frames in slot order.
+            predictions: Draws of the head's dropout; None is one prediction without dropout.
         """
         head = self.network.head
         feature = self.network.clip_feature(frames)
+        if predictions is None:
+            return pseudo_labels(head.classifier(feature)[None])
         return pseudo_labels(head.predictions(feature, head.dropout_masks(predictions, feature)))

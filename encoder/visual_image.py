@@ -146,7 +146,7 @@ class ImageTokens:
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Input ``(B, T, C, S, S)`` → tokens ``(B, T, dim)``."""
-        # On a CPU, larger parts cost more: their activations are given back to the system and faulted in anew.
+        # On a CPU larger parts cost more: their activations go back to the system and are faulted in anew.
         parts = [self._encode(part) for part in x.flatten(0, 1).split(_FRAMES_AT_ONCE)]
         return torch.cat(parts).unflatten(0, x.shape[:2])
 

@@ -29,9 +29,7 @@ class Sefar(Recipe):
         losses = {"sup": F.cross_entropy(logits, labelled.labels)}
         if unlabelled is None:
             return losses, {}
-        pseudo = self.teacher.label(
-            self.views.weak(unlabelled.frames, unlabelled.sizes), self.config.predictions
-        )
+        pseudo = self.pseudo_labels(self.views.weak(unlabelled.frames, unlabelled.sizes))
         weight = self.weight(pseudo)
         strong = self.strong(unlabelled)
         ramp, dropout = self.ramp(epoch), self.views.config.feature_dropout
@@ -41,6 +39,10 @@ class Sefar(Recipe):
         )
         losses["mix"] = ramp * self.config.mix_weight * self.mix_loss(model, strong, pseudo, weight)
         return losses, {"eta": weight.mean(), "confidence": pseudo.confidence.mean()}
+
+    def pseudo_labels(self, weak: Tensor) -> PseudoLabels:
+        """The teacher's labels of weak views ``(B, N, C, S, S)``."""
+        return self.teacher.label(weak, self.config.predictions)
 
     def weight(self, pseudo: PseudoLabels) -> Tensor:
         """How much each pseudo-label counts, ``(B,)``: adaptive regulation."""
