@@ -1,0 +1,114 @@
+"""Building a projector from its configuration, and keeping it on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from projector.errors import ProjectorError
+from projector.mlp import LinearProjector, MLPProjector
+
+WEIGHTS, CONFIG = "projector.safetensors", "projector.json"
+
+PROJECTORS: dict[str, Callable[..., nn.Module]] = {
+    "linear": LinearProjector,
+    "mlp": MLPProjector,
+}
+
+
+@dataclass(frozen=True)
+class ProjectorSpec:
+    """A projector's kind and sizes: ``(B, tokens, dim) → (B, num_tokens, hidden)``.
+
+    Attributes:
+        kind: one of ``PROJECTORS``.
+        dim: width of the features.
+        hidden: width of the language model.
+        tokens: feature tokens of one clip.
+    """
+
+    kind: str
+    dim: int
+    hidden: int
+    tokens: int
+
+
+def build_projector(spec: ProjectorSpec) -> nn.Module:
+    """A new projector; its ``num_tokens`` says how many tokens of the language model it gives.
+
+    Raises:
+        ProjectorError: for an unknown kind or sizes that do not fit one another.
+    """
+    if spec.kind not in PROJECTORS:
+        raise ProjectorError(f"there is no projector {spec.kind!r}; choose one of {', '.join(PROJECTORS)}")
+    for name in ("dim", "hidden", "tokens"):
+        if getattr(spec, name) < 1:
+            raise ProjectorError(
+                f"projector {spec.kind!r}: {name} is {getattr(spec, name)}, expected at least 1"
+            )
+    return PROJECTORS[spec.kind](spec.dim, spec.hidden, spec.tokens)
+
+
+def save_projector(folder: Path, spec: ProjectorSpec, state: dict[str, Tensor]) -> None:
+    """Write ``projector.safetensors`` and ``projector.json`` into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.detach().contiguous().cpu() for name, tensor in state.items()}
+    save_file(weights, folder / f"{WEIGHTS}.tmp")
+    os.replace(folder / f"{WEIGHTS}.tmp", folder / WEIGHTS)
+    (folder / f"{CONFIG}.tmp").write_text(json.dumps(asdict(spec), indent=2) + "\n", encoding="utf-8")
+    os.replace(folder / f"{CONFIG}.tmp", folder / CONFIG)
+
+
+def read_spec(folder: Path) -> ProjectorSpec:
+    """The sizes of a saved projector.
+
+    Raises:
+        ProjectorError: when the file is missing or is no projector's.
+    """
+    file = folder / CONFIG
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ProjectorError(f"{file}: no readable projector configuration ({error})") from error
+    types = {field.name: str if field.name == "kind" else int for field in fields(ProjectorSpec)}
+    if not isinstance(values, dict) or {key: type(value) for key, value in values.items()} != types:
+        raise ProjectorError(
+            f"{file}: expected exactly the keys {', '.join(types)} (a name and whole numbers)"
+        )
+    return ProjectorSpec(**values)
+
+
+def load_projector(folder: Path) -> tuple[ProjectorSpec, nn.Module]:
+    """The projector that ``save_projector`` wrote into ``folder``.
+
+    Raises:
+        ProjectorError: when a file is missing, broken, or not what the configuration describes.
+    """
+    spec = read_spec(folder)
+    module = build_projector(spec)
+    file = folder / WEIGHTS
+    try:
+        state = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise ProjectorError(f"{file}: no readable projector weights ({error})") from error
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if found != expected:
+        wrong = sorted(
+            name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+        )
+        name = wrong[0]
+        raise ProjectorError(
+            f"{file}: not the weights of a {spec.kind!r} projector from {spec.dim} to {spec.hidden}: "
+            f"{name} is {found.get(name, 'missing')}, expected {expected.get(name, 'nothing of that name')}; "
+            f"take {WEIGHTS} and {CONFIG} from the same run"
+        )
+    module.load_state_dict(state)
+    return spec, module

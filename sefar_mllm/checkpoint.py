@@ -1,0 +1,168 @@
+"""One folder for one fine-tuned model: adapter, projector, tokenizer, configuration, encoder identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from projector.build import ProjectorSpec, load_projector, save_projector
+from projector.errors import ProjectorError
+from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.language_model import load_language_model, load_tokenizer
+from sefar_mllm.model import EncoderIdentity, MLLMConfig, SefarMLLM
+from sefar_mllm.prompts import PromptConfig
+
+CONFIG, ADAPTER, TOKENIZER = "sefar_mllm.json", "adapter", "tokenizer"
+ADAPTER_WEIGHTS = f"{ADAPTER}/adapter_model.safetensors"
+PROJECTOR_WEIGHTS = "projector.safetensors"
+
+
+def architecture(model: PreTrainedModel) -> dict[str, Any]:
+    """What a language model must have in common with the one an adapter was trained on."""
+    config = model.config.get_text_config()
+    names = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
+    return {name: getattr(config, name) for name in names}
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file."""
+    sha = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            sha.update(block)
+    return sha.hexdigest()
+
+
+def save_checkpoint(model: SefarMLLM, folder: Path, state: dict[str, Tensor] | None = None) -> None:
+    """Write ``model`` into ``folder``; the configuration file comes last and makes it a checkpoint.
+
+    Args:
+        model: the model.
+        folder: new or old; an old checkpoint in it is replaced.
+        state: the model's gathered state, where its own is sharded (FSDP, DeepSpeed).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).unlink(missing_ok=True)
+    files = []
+    if isinstance(model.language_model, PeftModel):
+        partial = folder / f"{ADAPTER}.tmp"
+        model.language_model.save_pretrained(
+            str(partial), state_dict=part(state, "language_model."), save_embedding_layers=False
+        )
+        shutil.rmtree(folder / ADAPTER, ignore_errors=True)
+        partial.rename(folder / ADAPTER)
+        files.append(ADAPTER_WEIGHTS)
+    if model.projector is not None and model.settings.projector is not None:
+        save_projector(
+            folder, model.settings.projector, part(state, "projector.") or model.projector.state_dict()
+        )
+        files.append(PROJECTOR_WEIGHTS)
+    model.tokenizer.save_pretrained(folder / TOKENIZER)
+    values = {
+        "format": 1,
+        **asdict(model.settings),
+        "architecture": architecture(model.causal),
+        "sha256": {name: digest(folder / name) for name in files},
+        "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
+    }
+    partial_config = folder / f"{CONFIG}.tmp"
+    partial_config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial_config, folder / CONFIG)
+
+
+def part(state: dict[str, Tensor] | None, prefix: str) -> dict[str, Tensor] | None:
+    """The entries of a state whose names begin with ``prefix``, without it."""
+    if state is None:
+        return None
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def read_config(folder: Path) -> tuple[MLLMConfig, dict[str, Any]]:
+    """A checkpoint's configuration, and the file's whole content.
+
+    Raises:
+        SefarMLLMError: when ``folder`` is no checkpoint, or its weights are not those saved with it.
+    """
+    file = folder / CONFIG
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        encoder = values["encoder"]
+        projector = values["projector"]
+        config = MLLMConfig(
+            language_model=values["language_model"],
+            quantization=values["quantization"],
+            prompt=PromptConfig(**values["prompt"]),
+            projector=None if projector is None else ProjectorSpec(**projector),
+            encoder=None if encoder is None else EncoderIdentity(**encoder),
+        )
+        recorded = dict(values["sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SefarMLLMError(
+            f"{file}: not a readable checkpoint ({type(error).__name__}: {error}); "
+            "name a folder that fine-tuning wrote"
+        ) from error
+    for name, expected in recorded.items():
+        if not (folder / name).is_file():
+            raise SefarMLLMError(
+                f"{folder / name}: missing; a checkpoint needs its adapter and its projector"
+            )
+        if digest(folder / name) != expected:
+            raise SefarMLLMError(
+                f"{folder / name}: not the file that was saved with {file.name} (SHA-256 differ); "
+                "adapter, projector and configuration must come from the same run"
+            )
+    return config, values
+
+
+def load_checkpoint(folder: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -> SefarMLLM:
+    """The model in ``folder``, ready for scoring.
+
+    Raises:
+        SefarMLLMError: when a part is missing, or the parts do not belong together.
+    """
+    config, values = read_config(folder)
+    causal = load_language_model(config.language_model, dtype, config.quantization == "nf4", device)
+    if architecture(causal) != values["architecture"]:
+        raise SefarMLLMError(
+            f"{folder}: was trained on a language model of {values['architecture']}, but "
+            f"{config.language_model!r} is now {architecture(causal)}"
+        )
+    language_model: PreTrainedModel | PeftModel = causal
+    if ADAPTER_WEIGHTS in values["sha256"]:
+        language_model = PeftModel.from_pretrained(causal, str(folder / ADAPTER))
+    projector = None
+    if config.projector is not None:
+        try:
+            spec, projector = load_projector(folder)
+        except ProjectorError as error:
+            raise SefarMLLMError(str(error)) from error
+        if spec != config.projector:
+            raise SefarMLLMError(f"{folder}: the projector is {spec}, but {CONFIG} says {config.projector}")
+        projector.to(device)
+    tokenizer = load_tokenizer(str(folder / TOKENIZER))
+    return SefarMLLM(language_model, tokenizer, projector, config).eval()
+
+
+def check_encoder(config: MLLMConfig, fingerprint: str, place: str) -> None:
+    """Refuse features of another encoder than the model was trained on.
+
+    Raises:
+        SefarMLLMError: when the fingerprints differ.
+    """
+    if config.encoder is not None and config.encoder.fingerprint != fingerprint:
+        raise SefarMLLMError(
+            f"{place}: holds features of another encoder (fingerprint {fingerprint}) than the model was "
+            f"trained on ({config.encoder.name}, fingerprint {config.encoder.fingerprint}); extract features "
+            "with that encoder"
+        )

@@ -1,0 +1,246 @@
+"""Fine-tuning a language model on questions about videos, by `transformers.Trainer` from stored features."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
+
+from encoder.store import FeatureStore
+from gym_qa.questions import Question, read_questions
+from projector.build import ProjectorSpec
+from sefar_mllm.dataset import Features, FinetuneDataset, check_clips
+from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.language_model import EMBEDDED, Precision, resolve_dtype
+from sefar_mllm.model import EncoderIdentity, LoraOptions, MLLMConfig, Quantization, SefarMLLM
+from sefar_mllm.prompts import PromptConfig
+from sefar_mllm.trainer import MetricsFile, MLLMTrainer
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Fine-tune a language model (LoRA) and a projector on a question file, from stored features.
+
+    Args:
+        questions: question file to learn from.
+        output: folder of the result: the checkpoint, metrics.jsonl, options.json, and steps to resume from.
+        features: feature store of the questions' clips; null trains the language model without video.
+        validation: question file to follow during training, from the same feature store; null for none.
+        language_model: SmolLM2-135M-Instruct (embedded), a folder, or a name on the Hub.
+        quantization: nf4 holds the frozen weights in 4 bit (QLoRA; needs the extra 'quant').
+        precision: of frozen weights and matrix products; auto is bf16 where the hardware multiplies in it.
+        projector: linear, mlp, pool, resampler or qformer.
+        prompt: how questions are put.
+        lora: the adapter.
+        epochs: passes over the questions; ignored when max_steps is given.
+        max_steps: optimizer steps.
+        batch_size: samples of one optimizer step on one process, before accumulation.
+        accumulation: batches of one optimizer step.
+        learning_rate: of the adapter.
+        projector_learning_rate: of the projector.
+        warmup: share of the steps over which the learning rates rise; then they fall as a cosine.
+        projector_steps: first steps in which only the projector learns.
+        weight_decay: of matrices; biases and norms have none.
+        shuffle_options: ask each question with its options in a new order every epoch.
+        evaluate_every: optimizer steps between two looks at validation.
+        patience: stop when validation has not improved this many times, and keep the best; null never stops.
+        save_every: optimizer steps between two checkpoints to resume from; null for none.
+        resume: go on from the last such checkpoint in the output folder, where there is one.
+        seed: of new weights, order, views and options.
+        trainer: further settings of transformers.TrainingArguments, by name.
+    """
+
+    questions: Path
+    output: Path
+    features: Path | None = None
+    validation: Path | None = None
+    language_model: str = EMBEDDED
+    quantization: Quantization = "none"
+    precision: Precision = "auto"
+    projector: str = "mlp"
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    lora: LoraOptions = field(default_factory=LoraOptions)
+    epochs: float = 3.0
+    max_steps: int | None = None
+    batch_size: int = 8
+    accumulation: int = 1
+    learning_rate: float = 2e-4
+    projector_learning_rate: float = 1e-3
+    warmup: float = 0.05
+    projector_steps: int = 0
+    weight_decay: float = 0.0
+    shuffle_options: bool = True
+    evaluate_every: int = 200
+    patience: int | None = None
+    save_every: int | None = None
+    resume: bool = False
+    seed: int = 0
+    trainer: dict[str, Any] = field(default_factory=dict)
+
+
+def finetune(config: FinetuneConfig) -> Path:
+    """Run the fine-tuning that ``config`` describes. Returns the checkpoint's folder.
+
+    Raises:
+        SefarMLLMError: for settings, questions or features that do not fit one another.
+    """
+    check(config)
+    questions = read_questions(config.questions)
+    validation = read_questions(config.validation) if config.validation else []
+    store = FeatureStore.open(config.features) if config.features else None
+    if store is not None:
+        check_clips([*questions, *validation], store, str(config.features))
+    trainer = build_trainer(config, questions, validation, store)
+    start = last_checkpoint(config)
+    prepare_output(config, start)
+    trainer.train(resume_from_checkpoint=None if start is None else str(start))
+    trainer.save_model(str(config.output))
+    return config.output
+
+
+def check(config: FinetuneConfig) -> None:
+    """Refuse settings that contradict one another."""
+    for name in ("batch_size", "accumulation", "evaluate_every", "learning_rate", "projector_learning_rate"):
+        if getattr(config, name) <= 0:
+            raise SefarMLLMError(f"{name} is {getattr(config, name)}, expected more than 0")
+    if config.patience is not None and config.validation is None:
+        raise SefarMLLMError("patience needs questions to follow: set validation, or patience: null")
+    if config.resume and config.save_every is None:
+        raise SefarMLLMError("resume needs checkpoints to resume from: set save_every")
+    if config.lora.rank == 0 and config.features is None:
+        raise SefarMLLMError("nothing to train: lora.rank is 0 and there are no features; set one of them")
+
+
+def build_trainer(
+    config: FinetuneConfig, questions: list[Question], validation: list[Question], store: Features | None
+) -> MLLMTrainer:
+    """Model, samples and loop of one run; nothing is written yet."""
+    arguments = training_arguments(config)
+    set_seed(config.seed)
+    dtype = resolve_dtype(config.precision, arguments.device)
+    arguments.bf16, arguments.fp16 = dtype == torch.bfloat16, dtype == torch.float16
+    model = build_model(config, store, dtype, arguments.device)
+    size = arguments.train_batch_size * config.accumulation * arguments.world_size
+    arguments.max_steps = config.max_steps or max(1, round(config.epochs * len(questions) / size))
+    dataset = FinetuneDataset(
+        questions,
+        store,
+        model.prompter,
+        arguments.max_steps * size,
+        size,
+        config.seed,
+        config.shuffle_options,
+    )
+    callbacks: list[TrainerCallback] = [MetricsFile(config.output / "metrics.jsonl")]
+    if config.patience is not None:
+        callbacks.append(EarlyStoppingCallback(config.patience))
+    return MLLMTrainer(
+        model,
+        arguments,
+        config.projector_learning_rate,
+        config.projector_steps,
+        config.warmup,
+        validation,
+        store,
+        train_dataset=dataset,
+        callbacks=callbacks,
+    )
+
+
+def build_model(
+    config: FinetuneConfig, store: Features | None, dtype: torch.dtype, device: torch.device
+) -> SefarMLLM:
+    """The model of a run: the projector takes its sizes from the store and the language model."""
+    from transformers import AutoConfig
+
+    from sefar_mllm.language_model import locate
+
+    projector = encoder = None
+    if store is not None:
+        hidden = AutoConfig.from_pretrained(locate(config.language_model)).get_text_config().hidden_size
+        projector = ProjectorSpec(config.projector, store.dim, hidden, store.num_tokens)
+        encoder = EncoderIdentity(str(store.facts["encoder"]), store.fingerprint, store.dim, store.num_tokens)
+    settings = MLLMConfig(config.language_model, config.quantization, config.prompt, projector, encoder)
+    model = SefarMLLM.build(settings, config.lora, dtype, device)
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    print(f"{trained / 1e6:.2f} M trained weights; frozen weights and products in {dtype}", flush=True)
+    return model
+
+
+def training_arguments(config: FinetuneConfig) -> TrainingArguments:
+    """The library's settings. ``config.trainer`` may add to them."""
+    saves = config.save_every is not None or config.patience is not None
+    values: dict[str, Any] = {
+        "output_dir": str(config.output / "steps"),
+        "per_device_train_batch_size": config.batch_size,
+        "gradient_accumulation_steps": config.accumulation,
+        "learning_rate": config.learning_rate,
+        "weight_decay": config.weight_decay,
+        "logging_steps": 10,
+        "eval_strategy": "steps" if config.validation else "no",
+        "eval_steps": config.evaluate_every,
+        "save_strategy": "steps" if saves else "no",
+        "save_steps": config.evaluate_every if config.patience is not None else config.save_every or 1,
+        "save_total_limit": 2,
+        "load_best_model_at_end": config.patience is not None,
+        "metric_for_best_model": "accuracy",
+        "greater_is_better": True,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "report_to": "none",
+        "seed": config.seed,
+    }
+    try:
+        return TrainingArguments(**values | config.trainer)
+    except (TypeError, ValueError) as error:
+        raise SefarMLLMError(f"trainer: refused by transformers.TrainingArguments: {error}") from error
+
+
+def last_checkpoint(config: FinetuneConfig) -> Path | None:
+    """The newest whole checkpoint of an interrupted run in the output folder, where resuming is asked for.
+
+    Raises:
+        SefarMLLMError: when that run had other settings.
+    """
+    if not config.resume:
+        return None
+    # The library writes trainer_state.json after all else: a folder without it is half a checkpoint.
+    whole = [file.parent for file in (config.output / "steps").glob("checkpoint-*/trainer_state.json")]
+    if not whole:
+        return None
+    before = json.loads((config.output / "options.json").read_text(encoding="utf-8"))["options"]
+    now = options(config)
+    changed = sorted(name for name in now if name != "resume" and before.get(name) != now[name])
+    if changed:
+        raise SefarMLLMError(
+            f"{config.output}: the interrupted run had other settings ({', '.join(changed)}); give the same, "
+            "another output folder, or resume: false"
+        )
+    return max(whole, key=lambda folder: int(folder.name.split("-")[1]))
+
+
+def options(config: FinetuneConfig) -> dict[str, Any]:
+    """The settings as JSON values."""
+    return json.loads(json.dumps(asdict(config), default=str))
+
+
+def prepare_output(config: FinetuneConfig, start: Path | None) -> None:
+    """Write options.json, and cut metrics.jsonl back to the step the run goes on from."""
+    config.output.mkdir(parents=True, exist_ok=True)
+    done = 0 if start is None else int(start.name.split("-")[1])
+    metrics = config.output / "metrics.jsonl"
+    kept = metrics.is_file() and done
+    lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True) if kept else []
+    metrics.write_text("".join(line for line in lines if json.loads(line)["step"] <= done), encoding="utf-8")
+    versions = {name: version(name) for name in ("torch", "transformers", "peft", "accelerate")}
+    values = {"options": options(config), "versions": {"python": platform.python_version(), **versions}}
+    partial = config.output / "options.json.tmp"
+    partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, config.output / "options.json")

@@ -1,0 +1,254 @@
+"""The multimodal model: a frozen causal language model with LoRA, and a projector that feeds it a video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from projector.build import ProjectorSpec, build_projector
+from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.language_model import EMBEDDED, load_language_model, load_tokenizer
+from sefar_mllm.prompts import IGNORED, VIDEO_ID, PromptConfig, Prompter
+
+Quantization = Literal["none", "nf4"]
+
+
+@dataclass(frozen=True)
+class LoraOptions:
+    """Low-rank adaptation of the language model (Hu et al. 2022), by PEFT.
+
+    Args:
+        rank: rank of the update; 0 trains the projector alone.
+        alpha: the update is scaled by alpha / rank.
+        dropout: dropout before the update.
+        targets: ``all-linear``, or the names of the adapted layers, separated by commas (``q_proj,v_proj``).
+        last_layers: adapt only this many of the last decoder layers; null adapts all.
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    targets: str = "all-linear"
+    last_layers: int | None = None
+
+
+@dataclass(frozen=True)
+class EncoderIdentity:
+    """Whose features a model was trained on: a name for people, a fingerprint for machines, and the shape."""
+
+    name: str
+    fingerprint: str
+    dim: int
+    num_tokens: int
+
+
+@dataclass(frozen=True)
+class MLLMConfig:
+    """All that it takes to build a `SefarMLLM` besides its trained weights.
+
+    Attributes:
+        language_model: ``SmolLM2-135M-Instruct`` (embedded), a folder, or a name on the Hub.
+        quantization: ``nf4`` holds the frozen weights in 4 bit.
+        prompt: how questions are put.
+        projector: its kind and sizes; none for the language model without video.
+        encoder: whose features it reads; none for the language model without video.
+    """
+
+    language_model: str = EMBEDDED
+    quantization: Quantization = "none"
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    projector: ProjectorSpec | None = None
+    encoder: EncoderIdentity | None = None
+
+
+def add_lora(language_model: PreTrainedModel, options: LoraOptions) -> PeftModel:
+    """Wrap the language model in a PEFT adapter whose weights are float32 whatever the base's dtype.
+
+    Raises:
+        SefarMLLMError: when the named layers do not exist.
+    """
+    layers = language_model.config.get_text_config().num_hidden_layers
+    if options.last_layers is not None and not 1 <= options.last_layers <= layers:
+        raise SefarMLLMError(
+            f"lora.last_layers is {options.last_layers}, expected 1 to {layers}, the model's layers"
+        )
+    targets: str | list[str] = options.targets
+    if (
+        targets == "all-linear" and options.last_layers is not None
+    ):  # PEFT limits layers only for a list of names
+        head = language_model.get_output_embeddings()
+        linear = {
+            name
+            for name, part in language_model.named_modules()
+            if isinstance(part, nn.Linear) and part is not head
+        }
+        targets = sorted({name.rpartition(".")[2] for name in linear})
+    elif targets != "all-linear":
+        targets = options.targets.split(",")
+    config = LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules=targets,
+        layers_to_transform=None
+        if options.last_layers is None
+        else list(range(layers - options.last_layers, layers)),
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(language_model, config)  # type: ignore[return-value]
+    except ValueError as error:
+        raise SefarMLLMError(
+            f"lora.targets {options.targets!r} does not fit this language model: {error}"
+        ) from error
+
+
+class SefarMLLM(nn.Module):
+    """A causal language model (with or without a PEFT adapter) that reads a video's tokens among its words.
+
+    Args:
+        language_model: the model, plain or wrapped by ``add_lora``.
+        tokenizer: its tokenizer.
+        projector: ``(B, n, dim) → (B, m, hidden)``; none for the language model without video.
+        settings: what the model is made of; saved with it.
+    """
+
+    accepts_loss_kwargs = True  # tells `transformers.Trainer` to pass `num_items_in_batch`
+
+    def __init__(
+        self,
+        language_model: PreTrainedModel | PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        projector: nn.Module | None,
+        settings: MLLMConfig,
+    ) -> None:
+        super().__init__()
+        self.language_model = language_model
+        self.tokenizer = tokenizer
+        self.projector = projector
+        self.settings = settings
+        video_tokens = 0 if projector is None else int(projector.num_tokens)  # type: ignore[arg-type]
+        self.prompter = Prompter(tokenizer, settings.prompt, video_tokens, settings.language_model)
+        text_config = self.causal.config.get_text_config()
+        self.softcap: float | None = getattr(text_config, "final_logit_softcapping", None)
+        for name in ("logit_scale", "logits_scaling"):
+            if getattr(text_config, name, None) not in (None, 1, 1.0):
+                raise SefarMLLMError(f"language models that scale their logits ({name}) are not supported")
+
+    @classmethod
+    def build(
+        cls,
+        config: MLLMConfig,
+        lora: LoraOptions,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> SefarMLLM:
+        """A model to be trained: pretrained language model, fresh adapter and projector."""
+        language_model: PreTrainedModel | PeftModel
+        language_model = load_language_model(
+            config.language_model, dtype, config.quantization == "nf4", device
+        )
+        if lora.rank:
+            language_model = add_lora(language_model, lora)
+        projector = None if config.projector is None else build_projector(config.projector).to(device)
+        return cls(language_model, load_tokenizer(config.language_model), projector, config)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> SefarMLLM:
+        """The model that ``save_pretrained`` wrote. See `sefar_mllm.checkpoint.load_checkpoint`."""
+        from sefar_mllm.checkpoint import load_checkpoint
+
+        return load_checkpoint(Path(folder), dtype, device)
+
+    def save_pretrained(self, folder: str | Path, state: dict[str, Tensor] | None = None) -> None:
+        """Write all but the frozen weights. See `sefar_mllm.checkpoint.save_checkpoint`."""
+        from sefar_mllm.checkpoint import save_checkpoint
+
+        save_checkpoint(self, Path(folder), state)
+
+    @property
+    def causal(self) -> PreTrainedModel:
+        """The Transformers model inside the adapter, if there is one."""
+        model = self.language_model
+        return model.get_base_model() if isinstance(model, PeftModel) else model  # type: ignore[return-value]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the language model's embeddings are."""
+        return self.causal.get_input_embeddings().weight.device  # type: ignore[return-value]
+
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None
+    ) -> None:
+        """Recompute the decoder's activations in the backward pass; called by `transformers.Trainer`."""
+        self.causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs)
+
+    def embed(self, ids: Tensor, features: Tensor | None) -> Tensor:
+        """Input embeddings ``(B, S, hidden)`` of ids ``(B, S)``, the video's tokens put at ``VIDEO_ID``.
+
+        Args:
+            ids: token ids; each row holds as many ``VIDEO_ID`` as the projector gives tokens, or none.
+            features: ``(B, n, dim)``, or none when ``ids`` has no place for a video.
+        """
+        places = ids == VIDEO_ID
+        words = self.causal.get_input_embeddings()(ids.masked_fill(places, 0))
+        if features is None or self.projector is None:
+            if bool(places.any()):
+                raise SefarMLLMError(
+                    "the prompt has a place for a video, but no features or no projector were given"
+                )
+            return words
+        tokens = self.projector(features).to(words.dtype)
+        if bool((places.sum(1) != tokens.shape[1]).any()):
+            raise SefarMLLMError(
+                f"the projector gives {tokens.shape[1]} tokens a video, the prompt has places for "
+                f"{sorted(set(places.sum(1).tolist()))}"
+            )
+        return words.masked_scatter(places[..., None], tokens)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The output head: ``(..., hidden) → (..., vocabulary)``, in float32."""
+        logits = self.causal.get_output_embeddings()(hidden).float()
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+
+    def forward(
+        self,
+        ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor,
+        features: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> dict[str, Any]:
+        """Cross-entropy of the supervised tokens.
+
+        The head runs over the supervised positions alone: with a vocabulary of 49,152 and answers of ten
+        tokens it would otherwise take a quarter of the time of a small model.
+
+        Args:
+            ids: ``(B, S)``, padded on the right.
+            attention_mask: ``(B, S)``, 1 for tokens and 0 for padding.
+            labels: ``(B, S)``, aligned with ``ids``; ``IGNORED`` carries no loss.
+            features: ``(B, n, dim)``.
+            num_items_in_batch: divide the summed loss by this rather than by this batch's supervised tokens,
+                so that accumulated batches weigh every token alike.
+
+        Returns:
+            ``{"loss": scalar}``.
+        """
+        hidden = self.causal.base_model(
+            inputs_embeds=self.embed(ids, features), attention_mask=attention_mask, use_cache=False
+        ).last_hidden_state
+        targets = labels[:, 1:]
+        supervised = targets != IGNORED
+        logits = self.logits(hidden[:, :-1][supervised])
+        loss = F.cross_entropy(logits, targets[supervised], reduction="sum")
+        return {"loss": loss / (supervised.sum() if num_items_in_batch is None else num_items_in_batch)}

@@ -1,0 +1,168 @@
+"""Multiple-choice questions by likelihood: the letter, and the option's text by sum, by mean and by PMI."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from gym_qa.questions import Question
+from sefar_mllm.dataset import Features
+from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.model import SefarMLLM
+from sefar_mllm.scoring import log_likelihoods
+
+Score = Literal["letter", "text_sum", "text_mean", "text_pmi"]
+ROW_CANDIDATES = 64  # candidates run behind one prompt at a time, where many questions share it
+
+Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question in token ids: its prompt, the prompt without video, and the candidate answers."""
+
+    prompt: Ids
+    blind_prompt: Ids
+    letters: tuple[Ids, ...]
+    texts: tuple[Ids, ...]
+
+
+def ask(model: SefarMLLM, question: Question, with_video: bool) -> Asked:
+    """Tokenise a question as in training.
+
+    The end of the turn belongs to a text's likelihood: otherwise "salto backward tucked" would beat every
+    longer name that begins with it. Letters are compared without it.
+    """
+    prompter, options = model.prompter, question.options
+    numbers = range(len(options))
+    form: Literal["text", "both"] = "both" if model.settings.prompt.answer == "both" else "text"
+    prompt = prompter.ids(prompter.prefix(question.question, options, with_video))
+    letters = tuple(tuple(prompter.ids(prompter.answer(n, options, "letter")[:-1])) for n in numbers)
+    texts = tuple(tuple(prompter.ids(prompter.answer(n, options, form))) for n in numbers)
+    prompter.check_length(len(prompt) + max(map(len, texts)), question.question)
+    return Asked(
+        prompt=tuple(prompt),
+        blind_prompt=tuple(prompter.ids(prompter.prefix(question.question, options, with_video=False))),
+        letters=letters if model.settings.prompt.list_options else (),
+        texts=texts,
+    )
+
+
+def score_questions(
+    model: SefarMLLM,
+    questions: Sequence[Question],
+    store: Features | None,
+    clips: Mapping[str, str] | None = None,
+    pmi: bool = True,
+    batch_size: int = 16,
+    progress: bool = True,
+) -> list[dict[str, list[float]]]:
+    """Every score of every option of every question.
+
+    Args:
+        model: the fine-tuned model.
+        questions: what is asked.
+        store: features of their clips (the first view is used); none asks without video.
+        clips: shows another clip's features instead: asked-about clip → shown clip.
+        pmi: also run the prompts without video, for ``text_pmi``.
+        batch_size: questions run at a time.
+        progress: show a bar.
+
+    Returns:
+        For each question and score, one number per option: ``letter`` (if the prompt lists the options),
+        ``text_sum``, ``text_mean`` (per token), and ``text_pmi`` = log p(text | video, question) -
+        log p(text | question).
+    """
+    was_training = model.training
+    model.eval()
+    with_video = store is not None and model.projector is not None
+    asked = [ask(model, question, with_video) for question in questions]
+    order = sorted(range(len(asked)), key=lambda number: len(asked[number].prompt))
+    scores: list[dict[str, list[float]]] = [{} for _ in asked]
+    for start in tqdm(range(0, len(order), batch_size), desc="questions", disable=not progress):
+        batch = order[start : start + batch_size]
+        shown = None
+        if with_video and store is not None:
+            names = [questions[number].video for number in batch]
+            shown = torch.stack([store[clips[name] if clips else name][0].float() for name in names])
+        rows = [asked[number] for number in batch]
+        candidates = [(*row.letters, *row.texts) for row in rows]
+        found = log_likelihoods(model, [row.prompt for row in rows], candidates, shown)
+        for number, row, values in zip(batch, rows, found, strict=True):
+            sums = values[len(row.letters) :]
+            scores[number] = {"letter": values[: len(row.letters)]} if row.letters else {}
+            scores[number]["text_sum"] = sums
+            pairs = zip(sums, row.texts, strict=True)
+            scores[number]["text_mean"] = [value / len(text) for value, text in pairs]
+    if pmi:
+        prior = blind_likelihoods(model, asked, batch_size, progress)
+        for row, result in zip(asked, scores, strict=True):
+            result["text_pmi"] = [
+                value - prior[row.blind_prompt, text]
+                for value, text in zip(result["text_sum"], row.texts, strict=True)
+            ]
+    model.train(was_training)
+    return scores
+
+
+def blind_likelihoods(
+    model: SefarMLLM, asked: Sequence[Asked], batch_size: int, progress: bool
+) -> dict[tuple[Ids, Ids], float]:
+    """log p(text | question) without video, each different (prompt, text) run once."""
+    needed: dict[Ids, dict[Ids, None]] = {}
+    for row in asked:
+        needed.setdefault(row.blind_prompt, {}).update(dict.fromkeys(row.texts))
+    work = [
+        (prompt, list(texts)[start : start + ROW_CANDIDATES])
+        for prompt, texts in needed.items()
+        for start in range(0, len(texts), ROW_CANDIDATES)
+    ]
+    prior: dict[tuple[Ids, Ids], float] = {}
+    for start in tqdm(range(0, len(work), batch_size), desc="without video", disable=not progress):
+        part = work[start : start + batch_size]
+        found = log_likelihoods(model, [prompt for prompt, _ in part], [texts for _, texts in part])
+        for (prompt, texts), values in zip(part, found, strict=True):
+            prior.update({(prompt, text): value for text, value in zip(texts, values, strict=True)})
+    return prior
+
+
+def headline(model: SefarMLLM, score: Score | Literal["auto"]) -> Score:
+    """The score by which a model's choices are made: its answer format's own, unless named.
+
+    Raises:
+        SefarMLLMError: for letters under a prompt that does not list the options.
+    """
+    prompt = model.settings.prompt
+    if score == "auto":
+        return "letter" if prompt.answer == "letter" else "text_sum"
+    if score == "letter" and not prompt.list_options:
+        raise SefarMLLMError("score 'letter' needs a prompt that lists the options; choose a text score")
+    return score
+
+
+def other_clips(questions: Sequence[Question], seed: int) -> dict[str, str]:
+    """For the control "another clip's video": each clip gets another one's features, and each is used once.
+
+    Raises:
+        SefarMLLMError: when the questions are about one clip alone.
+    """
+    clips = sorted({question.video for question in questions})
+    if len(clips) < 2:
+        raise SefarMLLMError("the control 'another clip' needs questions about at least two clips")
+    shuffled = np.random.default_rng(seed).permutation(clips).tolist()
+    return dict(zip(shuffled, [*shuffled[1:], shuffled[0]], strict=True))
+
+
+def choose(scores: Sequence[float]) -> tuple[int | None, list[float]]:
+    """The option of the highest score (none where a score is not a number) and the softmax of the scores."""
+    values = torch.tensor(scores, dtype=torch.float64)
+    if not bool(values.isfinite().all()):
+        return None, [float("nan")] * len(scores)
+    probabilities: Tensor = values.softmax(0)
+    return int(values.argmax()), probabilities.tolist()
