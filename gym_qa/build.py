@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gym_qa.attributes import parse_attributes
 from gym_qa.audit import Audit, audit, counts_of
 from gym_qa.balance import balanced
 from gym_qa.cliplist import read_label_list, write_clip_list
 from gym_qa.errors import GymQAError
 from gym_qa.files import write_text
-from gym_qa.finegym import read_finegym
 from gym_qa.official import to_official, write_official
-from gym_qa.policies import Policy
+from gym_qa.policies import GROUPINGS, Policy
 from gym_qa.questions import Question, build_questions, write_questions
+from gym_qa.sources import DataFiles, read_tables
 from gym_qa.splits import coverage, label_split
-from gym_qa.table import Clip, ClipTable, write_classes
+from gym_qa.table import ActionClass, Clip, ClipTable, write_classes
 
 
 @dataclass(frozen=True)
@@ -42,42 +43,32 @@ RECIPES = {
 }
 
 
-@dataclass(frozen=True)
-class BuildQAConfig:
-    """Build clip lists and multiple-choice questions from FineGym-format files.
+@dataclass(frozen=True, kw_only=True)
+class BuildQAConfig(DataFiles):
+    """Build clip lists and multiple-choice questions from a data set's annotation files.
 
     Attributes:
         output: folder for ``classes.json``, ``train.csv``, ``unlabelled.csv``, ``val.csv``,
             ``train_questions.jsonl``, ``val_questions.jsonl`` and ``audit.json``.
-        data: folder that holds ``annotation_info.json``, ``categories.txt``, ``train_element.txt``,
-            ``val_element.txt`` and ``set_categories.txt``; each can be named by itself instead.
-        annotation: FineGym's annotation file (``finegym_annotation_info_v1.1.json``).
-        categories: its categories (``gym99_categories.txt``).
-        train: its training list (``gym99_train_element_v1.1.txt``).
-        val: its validation list (``gym99_val_element.txt``).
-        sets: its ``set_categories.txt``; optional.
         labelled: a label split to use as it is (``<path> <label>`` a line, or a clip list).
         fraction: otherwise, the share of training clips that keep their label.
         split: ``official`` (plain random), ``stratified`` (at least one a class) or ``grouped`` (by source
             video).
         recipe: ``official`` repeats the published recipe and also writes its JSON format; ``hard`` asks for
             what only the video tells.
-        policy: distractor policy in place of the recipe's.
-        balance: who is asked in validation: ``none`` (every clip), ``letters`` or ``answers``; by default
-            the recipe's, or what the policy allows.
+        policy: distractor policy in place of the recipe's: ``uniform``, ``same-event``, ``same-set``,
+            ``one-attribute``, each also with ``+frequency-matched``.
+        balance: who is asked in validation: ``none`` (every clip), ``letters`` or ``answers``; by default the
+            recipe's, or what the policy allows.
         train_balance: the same for training questions; ``none`` keeps every labelled clip.
         wording: ``official``, ``plain``, ``name``, ``watch``, or ``varied``: one of these for every clip.
         seed: of split and questions.
-        frames_per_second: of the trimmed clips, for the official format's ``frame_length``.
+        videos: folder of the trimmed clips; needed for ``available_only``.
+        available_only: use only clips whose file is in ``videos``; the questions are those of the whole data
+            set.
     """
 
     output: Path
-    data: Path | None = None
-    annotation: Path | None = None
-    categories: Path | None = None
-    train: Path | None = None
-    val: Path | None = None
-    sets: Path | None = None
     labelled: Path | None = None
     fraction: float = 0.1
     split: Literal["official", "stratified", "grouped"] = "stratified"
@@ -87,7 +78,8 @@ class BuildQAConfig:
     train_balance: Literal["none", "letters", "answers"] = "none"
     wording: str = "official"
     seed: int = 0
-    frames_per_second: float = 25.0
+    videos: Path | None = None
+    available_only: bool = False
 
 
 def chosen_recipe(config: BuildQAConfig) -> Recipe:
@@ -105,44 +97,34 @@ def chosen_recipe(config: BuildQAConfig) -> Recipe:
     return recipe
 
 
-def read_tables(config: BuildQAConfig) -> tuple[ClipTable, ClipTable]:
-    """The training and the validation clips that the configuration names."""
+def _available(table: ClipTable, videos: Path, name: str) -> ClipTable:
+    """The clips whose file is there."""
+    here = table.with_clips(clip for clip in table.clips if (videos / clip.file).is_file())
+    print(f"{name}: {len(here)} of {len(table)} clips are in {videos}")
+    if not here.clips:
+        raise GymQAError(f"{videos}: holds none of the {name} clips; cut them first (sefar-mllm cut-clips)")
+    return here
 
-    def path(given: Path | None, name: str, needed: bool = True) -> Path | None:
-        if given is not None:
-            return given
-        if config.data is None:
-            if needed:
-                raise GymQAError(
-                    f"no file for {name}: give --data, or --annotation, --categories, --train and --val"
-                )
-            return None
-        beside = config.data / name
-        return beside if needed or beside.exists() else None
 
-    annotation = path(config.annotation, "annotation_info.json")
-    categories = path(config.categories, "categories.txt")
-    sets = path(config.sets, "set_categories.txt", needed=False)
-    train = path(config.train, "train_element.txt")
-    val = path(config.val, "val_element.txt")
-    assert categories is not None
-    assert train is not None
-    assert val is not None
-    return read_finegym(annotation, categories, train, sets), read_finegym(annotation, categories, val, sets)
+def _split(config: BuildQAConfig, train: ClipTable) -> tuple[list[Clip], list[Clip]]:
+    if config.labelled is None:
+        return label_split(train, config.fraction, config.seed, config.split)
+    labelled = read_label_list(config.labelled, train, skip_missing=config.available_only)
+    taken = {clip.clip_id for clip in labelled}
+    return labelled, [clip for clip in train.clips if clip.clip_id not in taken]
 
 
 def build_qa(config: BuildQAConfig) -> Audit:
     """Run the verb: read, split, ask, measure; files are written only when all of that has succeeded."""
     recipe = chosen_recipe(config)
     train, val = read_tables(config)
-    if config.labelled is not None:
-        labelled = read_label_list(config.labelled, train)
-        taken = {clip.clip_id for clip in labelled}
-        unlabelled = [clip for clip in train.clips if clip.clip_id not in taken]
-    else:
-        labelled, unlabelled = label_split(train, config.fraction, config.seed, config.split)
+    reference = train.counts()  # of the whole list, so that a part of the data set has the same questions
+    if config.available_only:
+        if config.videos is None:
+            raise GymQAError("available_only needs --videos, the folder of the trimmed clips")
+        train, val = _available(train, config.videos, "train"), _available(val, config.videos, "val")
+    labelled, unlabelled = _split(config, train)
     files: dict[str, list[Question]] = {}
-    reference = train.counts()
     for name, clips, balance in (
         ("train", labelled, config.train_balance),
         ("val", val.clips, recipe.balance),
@@ -156,6 +138,8 @@ def build_qa(config: BuildQAConfig) -> Audit:
             raise GymQAError(
                 f"no {name} question is left: balance {balance!r} needs more clips; use another balance"
             )
+    if Policy.parse(recipe.policy).grouping is GROUPINGS["one-attribute"]:
+        print(_attribute_coverage(train.classes, files["val"]))
     found = audit(files["val"], counts_of(labelled, train.classes), train.classes, files["train"])
     lists = {"train": labelled, "unlabelled": unlabelled, "val": list(val.clips)}
     _write(config, recipe, train, lists, files)
@@ -163,6 +147,17 @@ def build_qa(config: BuildQAConfig) -> Audit:
     print(coverage(labelled, unlabelled, val.clips, len(train.classes)))
     print(f"validation questions ({recipe.policy}, balance {recipe.balance}):\n{found}")
     return found
+
+
+def _attribute_coverage(classes: Sequence[ActionClass], questions: Sequence[Question]) -> str:
+    """Which classes a one-attribute file leaves out, and why."""
+    unread = [action.name for action in classes if parse_attributes(action.name) is None]
+    asked = {question.label for question in questions}
+    return (
+        f"attributes are read from {len(classes) - len(unread)} of {len(classes)} class names"
+        + (f", not from: {'; '.join(unread)}" if unread else "")
+        + f"; {len(asked)} classes stand with three others that differ in one and the same attribute"
+    )
 
 
 def _write(

@@ -36,7 +36,7 @@ def write_clip_list(path: Path, clips: Sequence[Clip], times: bool = False) -> N
     write_text(path, buffer.getvalue())
 
 
-def read_label_list(path: Path, table: ClipTable) -> list[Clip]:
+def read_label_list(path: Path, table: ClipTable, skip_missing: bool = False) -> list[Clip]:
     """The clips of ``table`` that a clip list names, in the list's order.
 
     Reads the CSV form (header ``video,label``) and the official form (``<path> <label>`` a line, no header);
@@ -51,6 +51,8 @@ def read_label_list(path: Path, table: ClipTable) -> list[Clip]:
     for line, clip_id, label in read_labels(path):
         place = f"{path}, line {line}"
         if clip_id not in known:
+            if skip_missing:
+                continue
             raise GymQAError(
                 f"{place}: {clip_id} is not in the element list; use the lists that belong together"
             )
@@ -71,7 +73,7 @@ def read_labels(path: Path) -> list[tuple[int, str, int]]:
     """``(line, clip id, label)`` of every row of a clip list in either form."""
     lines = read_lines(path)
     if lines and lines[0][1].split(",")[:2] == ["video", "label"]:
-        rows = [(line, next(csv.reader([text]), [])) for line, text in lines[1:]]
+        rows = [(line, _cells(text, f"{path}, line {line}")) for line, text in lines[1:]]
     else:
         matches = [(line, _OFFICIAL.fullmatch(text)) for line, text in lines]
         rows = [(line, list(match.groups()) if match else []) for line, match in matches]
@@ -83,3 +85,10 @@ def read_labels(path: Path) -> list[tuple[int, str, int]]:
         name = safe_relative(PurePosixPath(row[0]).name, place)
         found.append((line, PurePosixPath(name).stem if "." in name else name, int(row[1])))
     return found
+
+
+def _cells(text: str, place: str) -> list[str]:
+    try:
+        return next(csv.reader([text]), [])
+    except csv.Error as error:
+        raise GymQAError(f"{place}: not a line of CSV ({error}); mend it") from None

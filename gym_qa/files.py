@@ -11,7 +11,7 @@ from typing import Any
 
 from gym_qa.errors import GymQAError
 
-_NAME = re.compile(r"[A-Za-z0-9_.\-+() ,&#=@%!\[\]]+")
+_NAME = re.compile(r"[^\x00-\x1f\x7f/\\:]+")  # no control characters, no separators of any system
 
 
 def read_text(path: Path) -> str:
@@ -87,7 +87,7 @@ def write_json_lines(path: Path, rows: Iterable[Any]) -> None:
 def safe_relative(name: str, place: str) -> str:
     """``name``, if it stays inside the folder it is joined to.
 
-    Raises `GymQAError` for absolute paths, for ``..`` parts and for characters no data set's file name holds.
+    Raises `GymQAError` for absolute paths, ``..``, control characters and other systems' separators.
     """
     parts = name.split("/")
     if any(part in ("", ".", "..") or not _NAME.fullmatch(part) for part in parts):

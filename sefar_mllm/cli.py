@@ -20,13 +20,20 @@ class Verb:
 
 VERBS: dict[str, Verb] = {
     "demo": Verb("sefar_mllm.demo", "DemoConfig", "run_demo", "the whole path on synthetic videos"),
-    "build-qa": Verb("gym_qa.build", "BuildQAConfig", "build_qa", "annotations to label splits and questions"),
+    "make-minigym": Verb("gym_qa.minigym", "MiniGymConfig", "make_minigym", "render the synthetic data set"),
+    "build-qa": Verb(
+        "gym_qa.build", "BuildQAConfig", "build_qa", "annotations to label splits and questions"
+    ),
     "audit-qa": Verb("gym_qa.audit", "AuditQAConfig", "audit_qa", "what questions give away without a video"),
-    "policy-table": Verb("gym_qa.policy_table", "PolicyTableConfig", "policy_table", "blind scores by policy"),
+    "policy-table": Verb(
+        "gym_qa.policy_table", "PolicyTableConfig", "policy_table", "blind scores by policy"
+    ),
     "export-qa": Verb("gym_qa.exports", "ExportQAConfig", "export_qa", "questions in other tools' formats"),
     "cut-clips": Verb("gym_qa.cut", "CutClipsConfig", "cut_clips", "full videos to trimmed clips"),
     "train-encoder": Verb("encoder.train", "TrainConfig", "train", "train a video encoder from few labels"),
-    "extract-features": Verb("encoder.extract", "ExtractConfig", "extract", "store a visual encoder's features"),
+    "extract-features": Verb(
+        "encoder.extract", "ExtractConfig", "extract", "store a visual encoder's features"
+    ),
     "finetune": Verb("sefar_mllm.finetune", "FinetuneConfig", "finetune", "teach a language model to answer"),
     "evaluate": Verb("sefar_mllm.evaluate", "EvaluateConfig", "evaluate", "score answers to a question file"),
 }

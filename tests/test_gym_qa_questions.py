@@ -90,7 +90,7 @@ def test_blind_guessers_find_the_official_recipe_and_not_the_hard_one(source):
     hard = balanced(build(source, "same-set+frequency-matched"), "answers")
     found = audit(hard, counts_of(labelled, train.classes), train.classes, training)
     for score in found.scores:
-        # A guess made from the options alone is right once in each round of four, but for ties between letters.
+        # A guess from the options alone is right once in each round of four, but for ties between letters.
         assert score.accuracy == pytest.approx(0.25, abs=0.005), score
     assert found.verdict.startswith("fair")
     easy = build_questions(val.clips, val.classes, "uniform", distinct=False)

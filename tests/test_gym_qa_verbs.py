@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -12,6 +14,7 @@ from gym_qa.audit import AuditQAConfig, audit_qa, wilson
 from gym_qa.build import build_qa
 from gym_qa.cliplist import read_labels
 from gym_qa.official import OfficialQuestion, read_official, write_official
+from gym_qa.policy_table import PolicyTableConfig, policy_table
 from gym_qa.questions import read_questions
 from gym_qa.splits import coverage, label_split
 from gym_qa.table import read_classes
@@ -133,6 +136,21 @@ def test_label_splits(name, fraction, policy):
     assert set(found.without_label) == missing
 
 
+@pytest.mark.parametrize("name", SOURCES)
+def test_official_split_files_are_used_as_they_are(name, tmp_path):
+    if name == "finegym":
+        path = FINEGYM / "official_splits" / "gym99_5" / "train.csv"
+    else:
+        path = tmp_path / "split.csv"
+        rows = [f"/root/video/{clip.clip_id}.mp4 {clip.label}\n" for clip in tables(name)[0].clips[::9][::-1]]
+        path.write_text("".join(rows), encoding="utf-8")
+    build_qa(source(name).config(tmp_path / "qa", labelled=path))
+    wanted = [row[1:] for row in read_labels(path)]
+    assert [row[1:] for row in read_labels(tmp_path / "qa" / "train.csv")] == wanted
+    unlabelled = {clip_id for _, clip_id, _ in read_labels(tmp_path / "qa" / "unlabelled.csv")}
+    assert unlabelled == {clip.clip_id for clip in tables(name)[0].clips} - {clip_id for clip_id, _ in wanted}
+
+
 def snapshot(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -187,3 +205,73 @@ def test_bad_input_ends_in_one_message_and_leaves_outputs(what, tmp_path, capsys
     assert "Traceback" not in printed.err
     assert named in printed.err
     assert snapshot(output) == before
+
+
+def write_gym288_sized(folder):
+    """Synthetic files of Gym288's size: 288 long-tailed classes, 29,334 + 9,646 clips."""
+    sets = {1: "VT", 21: "FX", 22: "FX", 24: "FX", 25: "FX", 31: "BB", 32: "BB", 33: "BB", 41: "UB", 42: "UB"}
+    numbers = list(sets)
+    lines = [
+        f"Clabel: {label}; set: {(number := numbers[label % len(sets)])}; Glabel: {label}; "
+        f"({sets[number]}) element {label} of set {number}"
+        for label in range(288)
+    ]
+    (folder / "categories.txt").write_text("\n".join(lines), encoding="utf-8")
+    counts = [1 / (rank + 3) for rank in range(288)]
+    annotation: dict[str, dict] = {}
+    for name, total in (("train", 29334), ("val", 9646)):
+        shares = [max(2, int(total * count / sum(counts))) for count in counts]
+        shares[0] += total - sum(shares)
+        rows = []
+        for label, share in enumerate(shares):
+            for number in range(share):
+                video, start = f"{name}{number % 97:06d}x"[:11], len(rows)
+                segment = f"A_{start % 10000:04d}_{start % 10000:04d}"
+                event = f"E_{start // 10000:06d}_{start // 10000 + 1:06d}"
+                body = annotation.setdefault(video, {}).setdefault(
+                    event, {"event": 1, "timestamps": [[0, 100000]], "segments": {}}
+                )
+                body["segments"][segment] = {"stages": 1, "timestamps": [[start, start + 1]]}
+                rows.append(f"{video}_{event}_{segment} {label}")
+        assert len(rows) == total
+        (folder / f"{name}_element.txt").write_text("\n".join(rows), encoding="utf-8")
+    (folder / "annotation_info.json").write_text(json.dumps(annotation), encoding="utf-8")
+
+
+def test_gym288_sized_files_take_seconds_and_little_memory(tmp_path):
+    write_gym288_sized(tmp_path)
+    code = (
+        "import resource, sys, time; from sefar_mllm.cli import main; begun = time.perf_counter();"
+        "status = main(['build-qa', '--scope', 'gym288', '--data', sys.argv[1], '--output', sys.argv[2]]);"
+        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024;"
+        "print(status, time.perf_counter() - begun, peak)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path), str(tmp_path / "out")]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    status, seconds, mebibytes = map(float, printed[-1].split())
+    assert status == 0
+    assert seconds < 10
+    assert mebibytes < 1000
+    assert any(line.startswith("verdict: fair") for line in printed)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_policy_table_shows_balanced_policies_at_a_quarter(name, capsys):
+    files = source(name)
+    config = PolicyTableConfig(
+        annotation=files.annotation, categories=files.categories, train=files.train, val=files.val
+    )
+    rows = {
+        tuple(cells[:2]): cells for line in policy_table(config) if (cells := line.strip("| ").split(" | "))
+    }
+    assert capsys.readouterr().out.startswith("| policy |")
+    for policy in ("same-set+frequency-matched", "same-event+frequency-matched"):
+        cells = rows[policy, "answers"]
+        assert int(cells[2].split()[0]) > 0.5 * len(tables(name)[1])
+        assert all(abs(float(score.rstrip("%")) - 25) < 1 for score in cells[4:])
+    assert float(rows["official recipe", "none"][4].rstrip("%")) > 38
+    # A data set without four classes that differ in one and the same attribute has no such questions.
+    if name == "finegym" or ("one-attribute", "answers") in rows:
+        assert float(rows["one-attribute", "answers"][4].rstrip("%")) == 25
+    else:
+        assert rows["one-attribute", "-"][2] == "0"
