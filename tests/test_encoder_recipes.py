@@ -1,0 +1,315 @@
+"""Losses, teacher and recipes against oracles, closed forms and slow references."""
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from encoder.augment import AugmentConfig, Views
+from encoder.data import Batch
+from encoder.errors import EncoderError
+from encoder.losses import adaptive_regulation, ramp_up, weighted_cross_entropy, weighted_squared_error
+from encoder.model import SefarEncoder
+from encoder.recipes.base import RecipeConfig, find_recipe, recipe_names
+from encoder.teacher import PseudoLabels, Teacher, pseudo_labels
+
+SEMI = ["sefar", "sefar_released", "mean_teacher", "fixmatch", "svformer"]
+
+
+def encoder(seed=0):
+    torch.manual_seed(seed)
+    model = SefarEncoder(5, {"image_size": 32, "patch_size": 8, "dim": 12, "depth": 2, "heads": 2})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def batch(b=6, seed=0):
+    frames = torch.randint(
+        0, 256, (b, 8, 36, 36, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
+    return Batch(frames, torch.tensor([[36, 36]] * b), torch.arange(b) % 5, [str(i) for i in range(b)], [])
+
+
+def recipe(name, student, **options):
+    views = Views(AugmentConfig(), 32, student.mean, student.std)
+    made = find_recipe(name)(student, views, RecipeConfig(name, warmup_epochs=1, threshold=0.0, **options), 4)
+    student.train()
+    return made
+
+
+def test_adaptive_regulation_at_its_oracles():
+    eta = adaptive_regulation(torch.tensor([1.0, 0.9, 0.5]), torch.tensor([0.0, 0.05, 0.1]))
+    assert eta[0] == pytest.approx(1.0, abs=1e-6)
+    assert eta[1] == pytest.approx(0.40, abs=0.01)
+    assert eta[2] == pytest.approx(0.13, abs=0.01)
+    grid = torch.linspace(0, 1, 21)
+    assert (adaptive_regulation(grid, torch.full_like(grid, 0.1)).diff() > 0).all()
+    assert (adaptive_regulation(torch.full_like(grid, 0.8), grid).diff() <= 0).all()
+
+
+def test_ramp_up_at_its_ends():
+    assert [ramp_up(e, 5, 30) for e in range(5)] == [0.0] * 5
+    assert ramp_up(5, 5, 30) == pytest.approx(math.sin(0.5 * math.pi / 25))
+    assert ramp_up(29, 5, 30) == pytest.approx(1.0)
+
+
+def test_losses_against_loops():
+    torch.manual_seed(0)
+    logits, target, weight = torch.randn(4, 5), torch.rand(4, 5), torch.rand(4)
+    label = torch.tensor([0, 3, 4, 1])
+    slow = sum(weight[i] * -logits[i].log_softmax(0)[label[i]] for i in range(4)) / 4
+    assert weighted_cross_entropy(logits, label, weight).item() == pytest.approx(slow.item(), rel=1e-5)
+    slow = sum(weight[i] * ((logits[i] - target[i]) ** 2).mean() for i in range(4)) / 4
+    assert weighted_squared_error(logits, target, weight).item() == pytest.approx(slow.item(), rel=1e-5)
+
+
+def test_teacher_follows_the_closed_form():
+    student = encoder()
+    teacher = Teacher(student, decay=0.9)
+    parameter, average = student.head.classifier.weight, teacher.network.head.classifier.weight
+    expected = parameter.detach().clone()
+    for t in range(30):
+        with torch.no_grad():
+            parameter.add_(1.0)
+        teacher.follow()
+        decay = min(0.9, (1 + t) / (10 + t))
+        expected = decay * expected + (1 - decay) * parameter.detach()
+        torch.testing.assert_close(average, expected)
+    teacher.restart()
+    assert torch.equal(average, parameter)
+    assert int(teacher.updates) == 0
+    assert not any(p.requires_grad for p in teacher.parameters())
+
+
+def test_many_predictions_from_one_pass_equal_full_passes_under_the_same_masks():
+    """The slow way of the method's §5: K passes of the whole network, dropout on, everything else off."""
+    k, frames = 7, torch.randn(3, 8, 3, 32, 32)
+    teacher = Teacher(encoder(), 0.99)
+    network = teacher.network
+    feature = network.clip_feature(frames)
+    torch.manual_seed(5)
+    masks = network.head.dropout_masks(k, feature)
+    assert set(masks.unique().tolist()) == {0.0, 2.0}
+    slow = []
+    for mask in masks:
+        elements = network.backbone.element_tokens(network.backbone(frames))
+        slow.append(F.linear(network.head.feature(elements) * mask, *network.head.classifier.parameters()))
+    torch.testing.assert_close(network.head.predictions(feature, masks), torch.stack(slow))
+    torch.manual_seed(5)
+    fast = teacher.label(frames, k)
+    each = torch.stack(slow).softmax(-1)
+    torch.testing.assert_close(fast.probabilities, each.mean(0))
+    for i in range(3):
+        assert fast.label[i] == each.mean(0)[i].argmax()
+        deviation = each[:, i, fast.label[i]].std(unbiased=True)
+        assert fast.deviation[i].item() == pytest.approx(deviation.item(), rel=1e-4)
+
+
+def test_dropout_of_the_passes_has_the_distribution_of_full_passes():
+    n, frames = 4000, torch.randn(2, 8, 3, 32, 32)
+    teacher = Teacher(encoder(), 0.99)
+    network = teacher.network
+    fast = teacher.label(frames, n)
+    network.head.train()
+    with torch.no_grad():
+        elements = network.backbone.element_tokens(network.backbone(frames))
+        slow = network.head(elements.repeat(n, 1, 1)).view(n, 2, 5).softmax(-1)
+    torch.testing.assert_close(fast.probabilities, slow.mean(0), atol=0.02, rtol=0)
+    of_label = slow.gather(2, fast.label.expand(n, -1)[..., None]).squeeze(2)
+    torch.testing.assert_close(fast.deviation, of_label.std(0), atol=0.02, rtol=0)
+
+
+def test_one_prediction_has_no_deviation():
+    assert pseudo_labels(torch.randn(1, 4, 5)).deviation.tolist() == [0.0] * 4
+
+
+def test_the_recipes_there_are():
+    assert set(recipe_names()) == {"supervised", *SEMI}
+    with pytest.raises(EncoderError, match="expected one of"):
+        find_recipe("base")
+
+
+@pytest.mark.parametrize("name", SEMI)
+def test_unlabelled_loss_reaches_the_student_and_not_the_teacher(name):
+    student = encoder()
+    made = recipe(name, student)
+    torch.manual_seed(0)
+    losses, _ = made.losses(student, batch(), batch(seed=1), epoch=2)
+    unlabelled = [loss for key, loss in losses.items() if key != "sup"]
+    assert unlabelled
+    for loss in unlabelled:
+        student.zero_grad()
+        loss.backward(retain_graph=True)
+        assert sum(p.grad.abs().sum() for p in student.parameters() if p.grad is not None) > 0
+    if made.teacher is not None:
+        before = copy.deepcopy(made.teacher.state_dict())
+        assert all(p.grad is None for p in made.teacher.parameters())
+        torch.optim.SGD(student.parameters(), 0.1).step()
+        assert all(torch.equal(v, made.teacher.state_dict()[k]) for k, v in before.items())
+
+
+@pytest.mark.parametrize("name", ["supervised", *SEMI])
+def test_warm_up_is_on_labels_alone(name):
+    student = encoder()
+    made = recipe(name, student)
+    assert not made.wants_unlabelled(0)
+    assert made.wants_unlabelled(1) == (name != "supervised")
+    torch.manual_seed(0)
+    losses, _ = made.losses(student, batch(), None, epoch=0)
+    assert set(losses) == {"sup"}
+    torch.manual_seed(0)
+    view = made.views.flipped(batch().frames, batch().sizes)
+    expected = F.cross_entropy(student(view), batch().labels)
+    assert losses["sup"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_teacher_starts_as_the_student_of_the_last_warm_up_update():
+    student = encoder()
+    made = recipe("sefar", student)
+    with torch.no_grad():
+        student.head.classifier.weight.add_(1)
+    made.after_update(epoch=0)
+    made.start_epoch(0)
+    assert not torch.equal(made.teacher.network.head.classifier.weight, student.head.classifier.weight)
+    made.start_epoch(1)
+    assert torch.equal(made.teacher.network.head.classifier.weight, student.head.classifier.weight)
+    with torch.no_grad():
+        student.head.classifier.weight.add_(1)
+    made.after_update(epoch=1)
+    assert int(made.teacher.updates) == 1
+
+
+class Recorder(torch.nn.Module):
+    """A stand-in for the wrapped student that keeps what it is shown."""
+
+    def __init__(self, student):
+        super().__init__()
+        self.student, self.seen = student, []
+
+    def forward(self, frames, feature_dropout=0.0):
+        self.seen.append((frames, feature_dropout))
+        return self.student(frames)
+
+
+def colour_coded(b=6):
+    """Clips whose frame says its clip (red) and its place in time (green); blue is 0."""
+    frames = torch.zeros(b, 8, 36, 36, 3, dtype=torch.uint8)
+    frames[..., 0] = (torch.arange(b) * 30 + 20).view(b, 1, 1, 1)
+    frames[..., 1] = (torch.arange(8) * 30 + 20).view(1, 8, 1, 1)
+    return Batch(frames, torch.tensor([[36, 36]] * b), torch.zeros(b, dtype=torch.long), list("abcdef"), [])
+
+
+def decode(view):
+    """(B, N, 3, S, S) back to clip and place of every patch: (B, N, patches)."""
+    pixels = (view * 0.5 + 0.5) * 255
+    centre = pixels[..., 4::8, 4::8].flatten(3)
+    clip, place = ((centre[:, :, c] - 20) / 30 for c in (0, 1))
+    return clip.round().long(), place.round().long(), centre[:, :, 2]
+
+
+def shown_by(name):
+    student = encoder()
+    made = recipe(name, student)
+    recorder = Recorder(student)
+    torch.manual_seed(3)
+    made.losses(recorder, batch(), colour_coded(), epoch=3)
+    return recorder.seen
+
+
+def test_sefar_perturbs_time_and_not_colour():
+    (_, (strong, dropout), _) = shown_by("sefar")
+    clip, place, blue = decode(strong)
+    assert dropout == 0.2
+    assert blue.abs().max() < 1
+    assert (clip == torch.arange(6).view(6, 1, 1)).all()
+    assert (place == torch.tensor([0, 5, 2, 7, 4, 1, 6, 3]).view(1, 8, 1)).all()
+
+
+def test_the_released_code_perturbs_colour_and_not_time():
+    (_, (strong, _), _) = shown_by("sefar_released")
+    context, fine = [0, 2, 4, 6], [1, 3, 5, 7]
+    clip, place, _ = decode(strong[:, context])
+    assert (place == torch.tensor(context).view(1, 4, 1)).all()
+    clip, place, _ = decode(strong[:, fine].flip(2))
+    assert (place == torch.tensor(fine).view(1, 4, 1)).all()
+    assert (clip == torch.arange(6).view(6, 1, 1)).all()
+
+
+def partners_of(mixed, slots):
+    """The clips other than its own that each mixed clip shows in these slots."""
+    clip, _, _ = decode(mixed[:, slots])
+    return [set(clip[b].unique().tolist()) - {b} for b in range(6)]
+
+
+def test_sefar_mixes_all_elements_with_one_partner_and_the_released_code_does_not():
+    mixed = shown_by("sefar")[2][0]
+    by_element = [partners_of(mixed, list(slots)) for slots in ((3, 7), (1, 5), (0, 2, 4, 6))]
+    assert by_element[0] == by_element[1] == by_element[2]
+    assert max(map(len, by_element[0])) == 1
+    released = shown_by("sefar_released")[2][0].clone()
+    fine = [1, 3, 5, 7]
+    released[:, fine] = released[:, fine].flip(2)
+    by_element = [partners_of(released, list(slots)) for slots in ((3, 7), (1, 5), (0, 2, 4, 6))]
+    assert by_element[0] != by_element[2]
+    assert by_element[1] != by_element[2]
+
+
+def test_the_mix_target_uses_the_partner_that_is_shown():
+    student = encoder()
+    made = recipe("sefar", student)
+    probabilities = torch.eye(6)[:, :5].softmax(1)
+    weight = torch.linspace(0.1, 1, 6)
+    strong = torch.randn(6, 8, 3, 32, 32)
+    pseudo = PseudoLabels(probabilities, probabilities.max(1).values, probabilities.argmax(1), torch.zeros(6))
+    student.eval()
+    recorder = Recorder(student)
+    torch.manual_seed(11)
+    loss = made.mix_loss(recorder, strong, pseudo, weight)
+    mixed = recorder.seen[0][0]
+    # Find partner and mask from the pixels alone, then compute the loss from its definition.
+    own = (mixed == strong).all((1, 2)).view(6, 4, 8, 4, 8).all(4).all(2).flatten(1)
+    mask = own[(own.sum(1)).argmin()]
+    partner = []
+    for b in range(6):
+        fits = [j for j in range(6) if torch.equal(where(mask, strong[b], strong[j]), mixed[b])]
+        partner.append(fits[0])
+    torch.manual_seed(11)
+    ratio = float(torch._sample_dirichlet(torch.tensor([10.0, 10.0]))[0])
+    assert int(mask.sum()) == int(16 * ratio)
+    target = ratio * probabilities + (1 - ratio) * probabilities[partner]
+    weights = ratio * weight + (1 - ratio) * weight[partner]
+    expected = (weights * (student(mixed).softmax(1) - target).square().mean(1)).mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def where(mask, a, b):
+    pixels = mask.view(4, 4).repeat_interleave(8, 0).repeat_interleave(8, 1)
+    return torch.where(pixels, a, b)
+
+
+def test_sefar_losses_are_weighted_as_the_paper_says():
+    student = encoder()
+    made = recipe("sefar", student)
+    parts = {}
+    for epoch in (1, 3):
+        torch.manual_seed(0)
+        parts[epoch], figures = made.losses(student, batch(), batch(seed=1), epoch)
+        assert 0 < figures["eta"] < 1
+    for key in ("un", "mix"):
+        ratio = parts[1][key] / parts[3][key]
+        assert ratio.item() == pytest.approx(ramp_up(1, 1, 4) / ramp_up(3, 1, 4), rel=1e-4)
+    assert parts[1]["sup"].item() == parts[3]["sup"].item()
+
+
+@pytest.mark.parametrize("name", ["fixmatch", "svformer"])
+def test_a_threshold_above_every_confidence_leaves_the_labels_alone(name):
+    student = encoder()
+    made = recipe(name, student)
+    object.__setattr__(made.config, "threshold", 1.1)
+    losses, _ = made.losses(student, batch(), batch(seed=1), epoch=2)
+    assert all(loss.item() == 0 for key, loss in losses.items() if key != "sup")
+    assert student.training
