@@ -73,7 +73,9 @@ class MLLMTrainer(Trainer):
         self.warmup = warmup
         self.validation = validation
         self.store = store
-        super().__init__(model=model, args=args, data_collator=collate, **arguments)
+        super().__init__(
+            model=model, args=args, data_collator=collate, eval_dataset=list(validation) or None, **arguments
+        )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]

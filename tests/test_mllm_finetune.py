@@ -1,0 +1,293 @@
+"""Fine-tuning, checkpoints and evaluation, on a tiny random language model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mllm_sources import NAMES, easy_questions, easy_store, question_file, tiny_folder, tiny_tokenizer
+from safetensors.torch import load_file
+
+from sefar_mllm.checkpoint import ADAPTER_WEIGHTS, PROJECTOR_WEIGHTS
+from sefar_mllm.cli import main
+from sefar_mllm.dataset import FinetuneDataset, collate
+from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.evaluate import EvaluateConfig, evaluate
+from sefar_mllm.finetune import FinetuneConfig, finetune
+from sefar_mllm.model import LoraOptions, SefarMLLM
+from sefar_mllm.prompts import PromptConfig, Prompter
+from sefar_mllm.statistics import wilson_interval
+from sefar_mllm.trainer import rate
+
+QUIET = {"disable_tqdm": True, "logging_steps": 1}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """A language model, 24 training and 12 validation questions, and their features."""
+    folder = tmp_path_factory.mktemp("world")
+    tiny_folder(folder / "lm")
+    train, validation = easy_questions(24), easy_questions(12, "val")
+    question_file(folder / "train.jsonl", train)
+    question_file(folder / "val.jsonl", validation)
+    easy_store(folder / "features", train + validation)
+    return folder
+
+
+def config(world: Path, output: Path, **changes) -> FinetuneConfig:
+    base = FinetuneConfig(
+        questions=world / "train.jsonl",
+        output=output,
+        features=world / "features",
+        language_model=str(world / "lm"),
+        precision="fp32",
+        prompt=PromptConfig(list_options=False),
+        lora=LoraOptions(rank=8),
+        max_steps=4,
+        learning_rate=1e-2,
+        projector_learning_rate=1e-2,
+        trainer=QUIET,
+    )
+    return dataclasses.replace(base, **changes)
+
+
+@pytest.fixture(scope="module")
+def taught(world) -> Path:
+    """A checkpoint that has learned the classes."""
+    return finetune(config(world, world / "taught", max_steps=120, validation=world / "val.jsonl"))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return {**load_file(folder / ADAPTER_WEIGHTS), **load_file(folder / PROJECTOR_WEIGHTS)}
+
+
+def log(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_learns_the_classes_of_unseen_clips(world, taught):
+    metrics = evaluate(
+        EvaluateConfig(taught, world / "val.jsonl", world / "own", world / "features", precision="fp32")
+    )
+    assert metrics["accuracy"] > 0.9
+    losses = [row["loss"] for row in log(taught) if "loss" in row]
+    assert np.mean(losses[-5:]) < 0.2 * np.mean(losses[:5])
+    blind = evaluate(
+        EvaluateConfig(taught, world / "val.jsonl", world / "no", video="none", precision="fp32")
+    )
+    other = evaluate(
+        EvaluateConfig(
+            taught, world / "val.jsonl", world / "other", world / "features", video="other", precision="fp32"
+        )
+    )
+    assert blind["accuracy"] < 0.7
+    assert other["accuracy"] < 0.7
+
+
+def test_every_question_is_answered_and_counted(world, taught):
+    output = world / "counted"
+    metrics = evaluate(
+        EvaluateConfig(taught, world / "val.jsonl", output, world / "features", precision="fp32")
+    )
+    rows = [
+        json.loads(line) for line in (output / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    questions = easy_questions(12, "val")
+    assert [row["id"] for row in rows] == [q.id for q in questions]
+    assert [row["answer"] for row in rows] == [q.answer for q in questions]
+    right = sum(row["choice"] == row["answer"] for row in rows)
+    assert metrics["accuracy"] == right / 12
+    assert (metrics["ci_low"], metrics["ci_high"]) == wilson_interval(right, 12)
+    for row in rows:
+        assert sum(row["probabilities"]) == pytest.approx(1)
+        assert row["choice"] == int(np.argmax(row["scores"]["text_sum"]))
+    assert json.loads((output / "metrics.json").read_text(encoding="utf-8")) == metrics
+
+
+def test_saved_and_loaded_is_the_same_model(world, taught, tmp_path):
+    model = SefarMLLM.from_pretrained(taught)
+    model.save_pretrained(tmp_path / "again")
+    again = SefarMLLM.from_pretrained(tmp_path / "again")
+    first, second = model.state_dict(), again.state_dict()
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert again.settings == model.settings
+
+
+@pytest.mark.parametrize("part", [ADAPTER_WEIGHTS, PROJECTOR_WEIGHTS])
+def test_parts_of_different_runs_are_refused(world, taught, tmp_path, part):
+    other = finetune(config(world, tmp_path / "other", max_steps=1, seed=5))
+    mixed = shutil.copytree(taught, tmp_path / "mixed")
+    shutil.copy(other / part, mixed / part)
+    with pytest.raises(SefarMLLMError, match="same run"):
+        SefarMLLM.from_pretrained(mixed)
+    (mixed / part).unlink()
+    with pytest.raises(SefarMLLMError, match="missing"):
+        SefarMLLM.from_pretrained(mixed)
+
+
+def test_another_encoders_features_are_refused(world, taught, tmp_path):
+    easy_store(tmp_path / "features", easy_questions(12, "val"), fingerprint="xyz")
+    with pytest.raises(SefarMLLMError, match="another encoder"):
+        evaluate(EvaluateConfig(taught, world / "val.jsonl", tmp_path / "out", tmp_path / "features"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_language_model_is_refused(world, taught, tmp_path):
+    mixed = shutil.copytree(taught, tmp_path / "mixed")
+    values = json.loads((mixed / "sefar_mllm.json").read_text(encoding="utf-8"))
+    values["architecture"]["num_hidden_layers"] = 3
+    (mixed / "sefar_mllm.json").write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(SefarMLLMError, match="num_hidden_layers"):
+        SefarMLLM.from_pretrained(mixed)
+
+
+def test_resumed_run_is_the_undisturbed_run_to_the_bit(world, tmp_path, monkeypatch):
+    settings = {
+        "max_steps": 8,
+        "save_every": 3,
+        "lora": LoraOptions(rank=4, dropout=0.1),
+        "projector_steps": 2,
+    }
+    whole = finetune(config(world, tmp_path / "whole", **settings))
+    cut = config(world, tmp_path / "cut", resume=True, **settings)
+
+    class Stopped(Exception):
+        pass
+
+    from sefar_mllm.trainer import MetricsFile
+
+    written = MetricsFile.on_log
+
+    def stop_at_5(self, args, state, control, **arguments):
+        written(self, args, state, control, **arguments)
+        if state.global_step == 5:
+            raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsFile, "on_log", stop_at_5)
+        with pytest.raises(Stopped):
+            finetune(cut)
+    assert not (tmp_path / "cut" / "sefar_mllm.json").exists()
+    resumed = finetune(cut)
+    first, second = weights(whole), weights(resumed)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    losses = [[row["loss"] for row in log(folder) if "loss" in row] for folder in (whole, resumed)]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 8
+
+
+def test_resuming_with_other_settings_is_refused(world, tmp_path):
+    finetune(config(world, tmp_path / "run", max_steps=2, save_every=1))
+    with pytest.raises(SefarMLLMError, match="learning_rate"):
+        finetune(config(world, tmp_path / "run", max_steps=2, save_every=1, resume=True, learning_rate=0.5))
+
+
+def test_projector_learns_alone_at_first(world, tmp_path):
+    run = finetune(config(world, tmp_path / "alone", max_steps=2, projector_steps=2))
+    start = finetune(
+        config(world, tmp_path / "start", max_steps=1, projector_steps=1, projector_learning_rate=1e-30)
+    )
+    adapter, before = load_file(run / ADAPTER_WEIGHTS), load_file(start / ADAPTER_WEIGHTS)
+    assert all(torch.equal(adapter[name], before[name]) for name in adapter)
+    projector, before = load_file(run / PROJECTOR_WEIGHTS), load_file(start / PROJECTOR_WEIGHTS)
+    assert not any(torch.equal(projector[name], before[name]) for name in projector if "weight" in name)
+
+
+def test_accumulated_batches_are_one_batch(world, tmp_path):
+    settings = {"max_steps": 3, "trainer": {**QUIET, "max_grad_norm": 0.0}}
+    one = weights(finetune(config(world, tmp_path / "one", batch_size=8, **settings)))
+    two = weights(finetune(config(world, tmp_path / "two", batch_size=4, accumulation=2, **settings)))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, atol=2e-5, rtol=1e-4)
+
+
+def test_language_model_that_does_not_exist(world, tmp_path, capsys):
+    output = tmp_path / "run"
+    finetune(config(world, output, max_steps=1))
+    before = {file: file.read_bytes() for file in output.rglob("*") if file.is_file()}
+    arguments = ["--questions", world / "train.jsonl", "--output", output, "--features", world / "features"]
+    status = main(["finetune", *map(str, arguments), "--language_model", str(tmp_path / "nowhere")])
+    message = capsys.readouterr().err
+    assert status == 2
+    assert "nowhere" in message
+    assert "no such folder" in message
+    assert "Traceback" not in message
+    assert {file: file.read_bytes() for file in output.rglob("*") if file.is_file()} == before
+
+
+def test_clips_without_features_are_named(world, tmp_path):
+    question_file(tmp_path / "more.jsonl", easy_questions(30))
+    with pytest.raises(SefarMLLMError, match=r"6 of 30 clips.*train0024"):
+        finetune(config(world, tmp_path / "run", questions=tmp_path / "more.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"patience": 3}, "set validation"),
+        ({"resume": True}, "set save_every"),
+        ({"features": None, "lora": LoraOptions(rank=0)}, "nothing to train"),
+        ({"lora": LoraOptions(targets="no_such_layer")}, "no_such_layer"),
+        ({"lora": LoraOptions(last_layers=9)}, "1 to 2"),
+        ({"trainer": {"no_such_setting": 1}}, "no_such_setting"),
+    ],
+)
+def test_settings_that_cannot_be(world, tmp_path, changes, message):
+    with pytest.raises(SefarMLLMError, match=message):
+        finetune(config(world, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def dataset(count: int = 30, size: int = 4, seed: int = 0, **changes) -> FinetuneDataset:
+    questions = easy_questions(count)
+    prompter = Prompter(tiny_tokenizer(), PromptConfig(**changes), 0)
+    return FinetuneDataset(questions, None, prompter, length=5 * count, batch_size=size, seed=seed)
+
+
+@pytest.mark.parametrize(("count", "size"), [(30, 4), (30, 64), (7, 7), (5, 1)])
+def test_every_epoch_asks_each_question_once(count, size):
+    data = dataset(count, size)
+    orders = [data.order(epoch) for epoch in range(5)]
+    assert all(sorted(order.tolist()) == list(range(count)) for order in orders)
+    if count > 5:
+        assert any((orders[0] != order).any() for order in orders[1:])
+    assert [data.order(epoch).tolist() for epoch in range(5)] == [order.tolist() for order in orders]
+
+
+def test_options_are_redrawn_and_the_answer_follows():
+    data = dataset(answer="letter")
+    places = set()
+    for index in range(len(data)):
+        question = data.questions[data.order(index // 30)[index % 30]]
+        text = data.prompter.tokenizer.decode([token for token in data[index]["encoded"].ids if token >= 0])
+        letter = text.split("assistant\n")[1][0]
+        assert f"\n{letter}. {NAMES[question.label]}\n" in text.replace("<|im_end|>", "\n")
+        places.add((question.id, letter))
+    assert len(places) > 2 * 30  # five epochs show most questions with several letters
+
+
+def test_padding_is_under_a_tenth():
+    data = dataset(300, 8, list_options=True)
+    data.questions = [
+        dataclasses.replace(q, question=q.question + " Watch the whole movement." * (n % 7))
+        for n, q in enumerate(data.questions)
+    ]
+    data = FinetuneDataset(data.questions, None, data.prompter, 1500, 8, 0)
+    masks = [collate([data[8 * batch + k] for k in range(8)])["attention_mask"] for batch in range(150)]
+    padding = 1 - sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
+    assert padding < 0.10
+
+
+def test_rate_rises_and_falls():
+    assert [rate(step, 0, 100, 0.1) for step in (0, 4, 9, 10)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
+    assert rate(55, 0, 100, 0.1) == pytest.approx(0.5)
+    assert rate(100, 0, 100, 0.1) == pytest.approx(0.0)
+    assert [rate(step, 20, 100, 0.0) for step in (0, 19, 20, 60)] == pytest.approx([0.0, 0.0, 1.0, 0.5])
