@@ -141,7 +141,7 @@ def render_clip(clip: ClipPlan, px: int, only: np.ndarray | None = None) -> tupl
     venue, athlete_seed, seed = clip.seeds
     rng = np.random.default_rng(seed)
     athlete = Athlete.draw(np.random.default_rng(athlete_seed))
-    time = np.linspace(rng.uniform(0.0, 0.1), rng.uniform(0.92, 1.0), clip.frames)
+    time = np.linspace(rng.uniform(0.0, 0.13), rng.uniform(0.88, 1.0), clip.frames)
     element = ELEMENTS[clip.label]
     world = perform(element, time, rng, athlete.stature)
     return render(world, element.event, athlete, _scene(venue, px), px, rng, only)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -182,22 +183,35 @@ def render(
     return frames, relative
 
 
+class Line(NamedTuple):
+    """One straight piece of apparatus: ends and width in metres."""
+
+    start: Point
+    end: Point
+    width: float
+    colour: Colour
+
+
+APPARATUS = {
+    2: [Line((-9, 0, -0.03), (9, 0, -0.03), 0.05, (225, 225, 215))],
+    3: [
+        Line((-2.5, 0, BEAM_HEIGHT - 0.07), (2.5, 0, BEAM_HEIGHT - 0.07), 0.13, (196, 164, 120)),
+        *(Line((x, 0, 0), (x, 0, BEAM_HEIGHT - 0.1), 0.08, (90, 90, 96)) for x in (-1.6, 1.6)),
+    ],
+    4: [
+        *(Line((0, y, 0), (0, y, BAR_HEIGHT), 0.05, (120, 120, 128)) for y in (-1.2, 1.2)),
+        Line((0, -1.2, BAR_HEIGHT), (0, 1.2, BAR_HEIGHT), 0.05, (214, 190, 150)),
+        Line((-1.7, -1.2, 1.7), (-1.7, 1.2, 1.7), 0.05, (214, 190, 150)),
+    ],
+}
+
+
 def _apparatus(event: int, camera: Camera) -> list[tuple[np.ndarray, np.ndarray, float, Colour]]:
-    """Lines of the apparatus in pixels: start ``(T, 3)``, end ``(T, 3)``, width in metres, colour."""
-    lines: dict[int, list[tuple[Point, Point, float, Colour]]] = {
-        2: [((-9, 0, -0.03), (9, 0, -0.03), 0.05, (225, 225, 215))],
-        3: [((-2.5, 0, BEAM_HEIGHT - 0.07), (2.5, 0, BEAM_HEIGHT - 0.07), 0.13, (196, 164, 120))]
-        + [((x, 0, 0), (x, 0, BEAM_HEIGHT - 0.1), 0.08, (90, 90, 96)) for x in (-1.6, 1.6)],
-        4: [((0, y, 0), (0, y, BAR_HEIGHT), 0.05, (120, 120, 128)) for y in (-1.2, 1.2)]
-        + [((0, -1.2, BAR_HEIGHT), (0, 1.2, BAR_HEIGHT), 0.05, (214, 190, 150))]
-        + [((-1.7, -1.2, 1.7), (-1.7, 1.2, 1.7), 0.05, (214, 190, 150))],
-    }
-    bars = lines[event]
-    ends = np.array([[start, end] for start, end, _, _ in bars], float).reshape(-1, 3)
+    """The apparatus in pixels: start ``(T, 3)``, end ``(T, 3)``, width in metres, colour."""
+    lines = APPARATUS[event]
+    ends = np.array([[line.start, line.end] for line in lines], float).reshape(-1, 3)
     seen = camera.project(np.repeat(ends[None], len(camera.centre), axis=0))
-    return [
-        (seen[:, 2 * i], seen[:, 2 * i + 1], width, colour) for i, (_, _, width, colour) in enumerate(bars)
-    ]
+    return [(seen[:, 2 * i], seen[:, 2 * i + 1], line.width, line.colour) for i, line in enumerate(lines)]
 
 
 def _draw_gymnast(pen: ImageDraw.ImageDraw, points: np.ndarray, athlete: Athlete, scale: float) -> None:

@@ -60,13 +60,22 @@ def _keyframes(time: np.ndarray, keys: list[tuple[float, np.ndarray]]) -> np.nda
     return out
 
 
+def _warp(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Uneven speed: what a moment shows must not follow from when it comes."""
+    return (
+        time
+        + rng.uniform(-0.16, 0.16) * np.sin(np.pi * time)
+        + rng.uniform(-0.05, 0.05) * np.sin(2 * np.pi * time)
+    )
+
+
 def _place(local: np.ndarray, turned: np.ndarray) -> np.ndarray:
     return np.einsum("tij,tkj->tki", turned, local)
 
 
 def _flight(time: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float, float]:
     """Phase of flight (0 at take-off, 1 at landing) and when both happen."""
-    take_off, landing = rng.uniform(0.20, 0.27), rng.uniform(0.78, 0.85)
+    take_off, landing = rng.uniform(0.12, 0.30), rng.uniform(0.70, 0.88)
     return np.clip((time - take_off) / (landing - take_off), 0, 1), take_off, landing
 
 
@@ -88,7 +97,8 @@ def _salto(e: Element, time: np.ndarray, rng: np.random.Generator, stature: np.n
     keys += [(off + 0.82 * span, shape), (land, LIFT), (land + 0.06, LAND), (1.05, STAND)]
     pitch = 360.0 * e.saltos * e.direction * (0.75 * phase + 0.25 * _smooth(phase))
     twist = 360.0 * e.turns * rng.choice([-1, 1]) * _smooth((phase - 0.08) / 0.84)
-    turned = rotation("y", pitch) @ rotation("z", twist)
+    facing = rotation("z", np.full(len(time), rng.uniform(-25, 25)))
+    turned = facing @ rotation("y", pitch) @ rotation("z", twist)
     height = rng.uniform(0.55, 0.85) + 0.45 * (e.saltos - 1)
     world = _place(joints(_keyframes(time, keys), stature), turned)
     return _airborne(world, phase, height, e.direction * rng.uniform(0.5, 1.5))
@@ -100,16 +110,16 @@ def _jump(e: Element, time: np.ndarray, rng: np.random.Generator, stature: np.nd
     keys = [(0.0, STAND), (off * 0.65, CROUCH), (off, LIFT), (off + 0.35 * span, shape)]
     keys += [(off + 0.6 * span, shape), (land - 0.02, LIFT), (land + 0.06, LAND), (1.05, STAND)]
     yaw = 360.0 * e.turns * rng.choice([-1, 1]) * _smooth((phase - 0.02) / 0.96)
-    world = _place(joints(_keyframes(time, keys), stature), rotation("z", yaw))
+    world = _place(joints(_keyframes(time, keys), stature), rotation("z", rng.uniform(-70, 70) + yaw))
     return _airborne(world, phase, rng.uniform(0.4, 0.6), rng.uniform(0.1, 0.7))
 
 
 def _turn(e: Element, time: np.ndarray, rng: np.random.Generator, stature: np.ndarray) -> np.ndarray:
-    shape, begin, end = TURN_SHAPES[e.shape], rng.uniform(0.12, 0.2), rng.uniform(0.84, 0.92)
+    shape, begin, end = TURN_SHAPES[e.shape], rng.uniform(0.08, 0.22), rng.uniform(0.8, 0.94)
     keys = [(0.0, LAND), (begin, shape), (end, shape), (1.05, STAND)]
     phase = np.clip((time - begin) / (end - begin), 0, 1)
     yaw = 360.0 * e.turns * rng.choice([-1, 1]) * (0.6 * phase + 0.4 * _smooth(phase))
-    world = _place(joints(_keyframes(time, keys), stature), rotation("z", yaw))
+    world = _place(joints(_keyframes(time, keys), stature), rotation("z", rng.uniform(0, 360) + yaw))
     toe = world[:, INDEX["ankle_r"]].copy()
     toe[:, 2] = world[..., 2].min(axis=1)
     return world - toe[:, None]
@@ -119,8 +129,8 @@ def _circle(e: Element, time: np.ndarray, rng: np.random.Generator, stature: np.
     shape, bend = CIRCLE_SHAPES[e.shape], rng.uniform(0.12, 0.18)
     keys = [(0.0, HANG), (bend + 0.08, shape), (0.72, shape), (0.86, HANG), (1.05, HANG)]
     phase = _smooth(time) * 0.35 + 0.65 * np.clip(time, 0, 1)
-    pitch = 180.0 + 360.0 * e.direction * phase + rng.uniform(-8, 8)
-    twist = 360.0 * e.turns * rng.choice([-1, 1]) * _smooth((time - 0.62) / 0.36)
+    pitch = 180.0 + 360.0 * e.direction * phase + rng.uniform(-30, 30)
+    twist = 360.0 * e.turns * rng.choice([-1, 1]) * _smooth((time - rng.uniform(0.5, 0.62)) / 0.36)
     turned = rotation("y", pitch) @ rotation("z", twist)
     world = _place(joints(_keyframes(time, keys), stature), turned)
     grip = (world[:, INDEX["hand_l"]] + world[:, INDEX["hand_r"]]) / 2
@@ -142,6 +152,7 @@ def perform(element: Element, time: np.ndarray, rng: np.random.Generator, statur
     Returns:
         ``(T, 17, 3)`` joints in the world frame, ordered as ``body.JOINTS``.
     """
+    time = _warp(time, rng)
     world = _FAMILIES[element.family](element, time, rng, stature)
     if element.event == 3:
         world = world + np.array([0.0, 0.0, BEAM_HEIGHT])

@@ -1,0 +1,200 @@
+"""Train MiniGym's starting weights: a small image ViT that finds a gymnast's joints in single frames.
+
+The frames are of other MiniGym seeds than any data set uses, and no action label is ever read: the only
+targets are the joints. Every token of the last layer, the class token and each patch token alike, has to tell
+the whole pose, so that attention over time at one place can compare poses.
+
+    python scripts/pretrain_minigym_vit.py --output encoder/weights
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from jsonargparse import auto_cli
+from safetensors.torch import save_file
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from gym_qa.minigym.body import JOINTS
+from gym_qa.minigym.dataset import render_clip
+from gym_qa.minigym.schedule import ClipPlan, plan
+
+FRAME_PX = 112
+FIRST_SEED = 1_000_000  # far from the seeds of any data set
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Pre-train the small image ViT that MiniGym's encoders start from.
+
+    Attributes:
+        output: folder for ``minigym_vit.safetensors``, ``minigym_vit.json`` and ``minigym_vit_log.jsonl``.
+        clips: clips rendered, of which 4 % are held out.
+        frames_per_clip: random frames taken of each.
+        epochs: passes over the frames.
+        batch_size: frames a step.
+        learning_rate: peak of the one-cycle schedule.
+        img_size: pixels a side of what the network sees.
+        depth: blocks.
+        seed: everything follows from it.
+        workers: rendering processes.
+    """
+
+    output: Path = Path("encoder/weights")
+    clips: int = 24000
+    frames_per_clip: int = 5
+    epochs: int = 5
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    img_size: int = 80
+    patch_size: int = 16
+    embed_dim: int = 192
+    depth: int = 4
+    num_heads: int = 3
+    seed: int = 0
+    workers: int = 2
+
+
+class JointFinder(nn.Module):
+    """An image ViT and one linear read-out shared by all its tokens: ``(B, 3, H, W)`` → ``(B, 1 + P, 17, 3)``."""
+
+    def __init__(self, config: PretrainConfig) -> None:
+        super().__init__()
+        self.vit = VisionTransformer(
+            img_size=config.img_size,
+            patch_size=config.patch_size,
+            embed_dim=config.embed_dim,
+            depth=config.depth,
+            num_heads=config.num_heads,
+            num_classes=0,
+        )
+        self.readout = nn.Linear(config.embed_dim, len(JOINTS) * 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        tokens = self.vit.forward_features(images)
+        return self.readout(tokens).unflatten(-1, (len(JOINTS), 3))
+
+
+def _frames_of(job: tuple[ClipPlan, int]) -> tuple[np.ndarray, np.ndarray]:
+    clip, count = job
+    chosen = np.sort(np.random.default_rng(clip.seeds[2]).choice(clip.frames, count, replace=False))
+    return render_clip(clip, FRAME_PX, chosen)
+
+
+def render_frames(config: PretrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """``(N, H, W, 3)`` uint8 frames and ``(N, 17, 3)`` joints; clips of one source video stay together."""
+    clips = plan(config.clips, 100, FIRST_SEED + config.seed).train
+    jobs = [(clip, config.frames_per_clip) for clip in clips]
+    with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool:
+        made = list(tqdm(pool.map(_frames_of, jobs, chunksize=32), total=len(jobs), desc="rendering", unit="clip"))
+    frames, joints = (np.concatenate(part) for part in zip(*made, strict=True))
+    return torch.from_numpy(frames), torch.from_numpy(joints).float()
+
+
+def random_crop(frames: torch.Tensor, joints: torch.Tensor, px: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A random square of 70 to 100 % of the side, and the joints in its coordinates (0 to 1, y down)."""
+    n = len(frames)
+    side = torch.empty(n).uniform_(0.7, 1.0)
+    left, top = torch.rand(n) * (1 - side), torch.rand(n) * (1 - side)
+    zero = torch.zeros(n)
+    theta = torch.stack([side, zero, 2 * left + side - 1, zero, side, 2 * top + side - 1], 1).view(n, 2, 3)
+    grid = F.affine_grid(theta, [n, 3, px, px], align_corners=False)
+    images = frames.permute(0, 3, 1, 2).float() / 127.5 - 1
+    images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    moved = joints.clone()
+    moved[..., 0] = (joints[..., 0] - left[:, None]) / side[:, None]
+    moved[..., 1] = (joints[..., 1] - top[:, None]) / side[:, None]
+    return images, moved
+
+
+def batches(count: int, size: int) -> Iterator[torch.Tensor]:
+    """Random order, the last partial batch left out."""
+    yield from torch.randperm(count).split(size)[: count // size]
+
+
+@torch.no_grad()
+def held_out_error(model: JointFinder, frames: torch.Tensor, joints: torch.Tensor, px: int) -> tuple[float, float]:
+    """Mean distance in the picture, in pixels of the input, from the class token and from the patch tokens."""
+    model.eval()
+    distances = []
+    for f, j in zip(frames.split(256), joints.split(256), strict=True):
+        images, target = random_crop(f, j, px)
+        distances.append((model(images)[..., :2] - target[:, None, :, :2]).norm(dim=-1).mean((0, 2)) * px)
+    model.train()
+    mean = torch.stack(distances).mean(0)
+    return mean[0].item(), mean[1:].mean().item()
+
+
+def pretrain(config: PretrainConfig) -> None:
+    """Render, train, and write weights, facts and log."""
+    torch.manual_seed(config.seed)
+    frames, joints = render_frames(config)
+    held = len(frames) // 25
+    model = JointFinder(config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.05)
+    steps = config.epochs * ((len(frames) - held) // config.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps, pct_start=0.1)
+    config.output.mkdir(parents=True, exist_ok=True)
+    log, begun, step = [], time.time(), 0
+    for epoch in range(config.epochs):
+        running = 0.0
+        for index in tqdm(batches(len(frames) - held, config.batch_size), total=steps // config.epochs, unit="step"):
+            images, target = random_crop(frames[index + held], joints[index + held], config.img_size)
+            with torch.autocast("cpu", torch.bfloat16):
+                predicted = model(images).float()
+            error = F.smooth_l1_loss(predicted, target[:, None].expand_as(predicted), beta=0.05, reduction="none")
+            loss = error[:, 0].mean() + error[:, 1:].mean()
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            running, step = running + loss.item(), step + 1
+        cls_px, patch_px = held_out_error(model, frames[:held], joints[:held], config.img_size)
+        log.append(
+            {
+                "epoch": epoch + 1,
+                "step": step,
+                "loss": round(running * config.epochs / steps, 5),
+                "held_out_class_token_px": round(cls_px, 2),
+                "held_out_patch_tokens_px": round(patch_px, 2),
+                "seconds": round(time.time() - begun),
+            }
+        )
+        print(json.dumps(log[-1]), flush=True)
+        if not math.isfinite(running):
+            sys.exit(f"error: the loss is not finite in epoch {epoch + 1}; lower the learning rate")
+        save(model, config, log)
+
+
+def save(model: JointFinder, config: PretrainConfig, log: list[dict]) -> None:
+    """Half-precision weights under timm's names, the facts needed to rebuild the network, and the log."""
+    weights = {name: tensor.half().contiguous() for name, tensor in model.vit.state_dict().items()}
+    temporary = config.output / "minigym_vit.tmp"
+    save_file(weights, temporary)
+    temporary.replace(config.output / "minigym_vit.safetensors")
+    facts = {k: getattr(config, k) for k in ("img_size", "patch_size", "embed_dim", "depth", "num_heads")}
+    facts |= {"mean": [0.5] * 3, "std": [0.5] * 3, "trained_on": "joints of synthetic MiniGym frames, no action label"}
+    settings = {k: v for k, v in asdict(config).items() if k != "output"}
+    versions = {"torch": torch.__version__.split("+")[0]}
+    (config.output / "minigym_vit.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    lines = [{"config": settings, "frame_px": FRAME_PX, "first_seed": FIRST_SEED, "versions": versions}, *log]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (config.output / "minigym_vit_log.jsonl").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    pretrain(auto_cli(PretrainConfig, as_positional=False))
