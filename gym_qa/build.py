@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ from gym_qa.files import write_text
 from gym_qa.official import to_official, write_official
 from gym_qa.policies import GROUPINGS, Policy
 from gym_qa.questions import Question, build_questions, write_questions
-from gym_qa.sources import DataFiles, read_tables
+from gym_qa.sources import DataFiles, is_synthetic, read_tables
 from gym_qa.splits import coverage, label_split
 from gym_qa.table import ActionClass, Clip, ClipTable, write_classes
 
@@ -49,7 +50,7 @@ class BuildQAConfig(DataFiles):
 
     Attributes:
         output: folder for ``classes.json``, ``train.csv``, ``unlabelled.csv``, ``val.csv``,
-            ``train_questions.jsonl``, ``val_questions.jsonl`` and ``audit.json``.
+            ``train_questions.jsonl``, ``val_questions.jsonl``, ``audit.json`` and ``config.json``.
         labelled: a label split to use as it is (``<path> <label>`` a line, or a clip list).
         fraction: otherwise, the share of training clips that keep their label.
         split: ``official`` (plain random), ``stratified`` (at least one a class) or ``grouped`` (by source
@@ -144,8 +145,15 @@ def build_qa(config: BuildQAConfig) -> Audit:
     lists = {"train": labelled, "unlabelled": unlabelled, "val": list(val.clips)}
     _write(config, recipe, train, lists, files)
     write_text(config.output / "audit.json", json.dumps(found.as_json(), indent=1) + "\n")
+    synthetic = is_synthetic(config)
+    settings = {
+        name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()
+    }
+    settings |= {"synthetic": synthetic, "version": version("sefar-mllm")}
+    write_text(config.output / "config.json", json.dumps(settings, indent=1) + "\n")
     print(coverage(labelled, unlabelled, val.clips, len(train.classes)))
-    print(f"validation questions ({recipe.policy}, balance {recipe.balance}):\n{found}")
+    kind = "synthetic validation questions" if synthetic else "validation questions"
+    print(f"{kind} ({recipe.policy}, balance {recipe.balance}):\n{found}")
     return found
 
 

@@ -15,24 +15,11 @@ from gym_qa.table import Clip, ClipTable
 _OFFICIAL = re.compile(r"(\S.*?)\s+([0-9]{1,9})")
 
 
-def write_clip_list(path: Path, clips: Sequence[Clip], times: bool = False) -> None:
-    """Write a clip list with the header ``video,label``.
-
-    Args:
-        path: the CSV file.
-        clips: rows in this order; ``video`` is the clip's file relative to a video root.
-        times: name the source video with ``start,end`` in seconds in place of the trimmed clip.
-    """
-    rows: list[list[object]] = [["video", "label", "start", "end"] if times else ["video", "label"]]
-    for clip in clips:
-        if not times:
-            rows.append([clip.file, clip.label])
-        elif clip.start is None or clip.end is None:
-            raise GymQAError(f"{path}: {clip.clip_id} has no times; read the table with its annotation file")
-        else:
-            rows.append([f"{clip.source_video}.mp4", clip.label, f"{clip.start:.3f}", f"{clip.end:.3f}"])
+def write_clip_list(path: Path, clips: Sequence[Clip]) -> None:
+    """Write a clip list: the header ``video,label``, then each clip's file (below a video root) and label."""
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    rows = ((clip.file, clip.label) for clip in clips)
+    csv.writer(buffer, lineterminator="\n").writerows([("video", "label"), *rows])
     write_text(path, buffer.getvalue())
 
 

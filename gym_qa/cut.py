@@ -89,7 +89,7 @@ def cut_clips(config: CutClipsConfig) -> CutReport:
     config.output.mkdir(parents=True, exist_ok=True)
     report = CutReport()
     todo: list[tuple[Path, list[Clip]]] = []
-    for video, members in _by_video(clips).items():
+    for video, members in tqdm(_by_video(clips).items(), desc="looking for clips", unit="video"):
         rest = [clip for clip in members if not is_whole(config.output / clip.file, config.least_frames)]
         report.kept += len(members) - len(rest)
         source = _find(config.sources, video)

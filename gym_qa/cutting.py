@@ -25,17 +25,30 @@ def frames_between(container: av.container.InputContainer, start: float, end: fl
     rounded.
     """
     stream = container.streams.video[0]
-    base, origin = time_base(stream), stream.start_time or 0
     slack = 1 / (2 * rate(stream))
-    container.seek(max(0, int(start / base)) + origin, stream=stream, backward=True, any_frame=False)
-    for frame in container.decode(stream):
-        if frame.pts is None:
-            continue
-        shown = (frame.pts - origin) * base
+    for shown, frame in _from(container, stream, start - slack):
         if shown >= end - slack:
             return
         if shown >= start - slack:
             yield frame
+
+
+def _from(
+    container: av.container.InputContainer, stream: VideoStream, start: float
+) -> Iterator[tuple[Fraction, VideoFrame]]:
+    """Decode from a frame at or before ``start``, with each frame's time.
+
+    Some containers' indexes lead past the time asked for; then decoding starts at the beginning.
+    """
+    base, origin = time_base(stream), stream.start_time or 0
+    for wanted in (max(0.0, start), 0.0):
+        container.seek(int(wanted / base) + origin, stream=stream, backward=True, any_frame=False)
+        timed = (((f.pts - origin) * base, f) for f in container.decode(stream) if f.pts is not None)
+        first = next(timed, None)
+        if first is not None and (first[0] <= wanted or wanted == 0):
+            yield first
+            yield from timed
+            return
 
 
 def rate(stream: VideoStream) -> Fraction:

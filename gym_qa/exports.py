@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from gym_qa.audit import audit, load_questions
 from gym_qa.errors import GymQAError
-from gym_qa.files import write_json_lines, write_text
+from gym_qa.files import read_json, write_json_lines, write_text
 from gym_qa.official import to_official, write_official
 from gym_qa.questions import Question, write_questions
 from gym_qa.table import Clip
@@ -196,8 +196,15 @@ def _datasets(questions: Sequence[Question], config: ExportQAConfig) -> None:
     write_json_lines(config.output / "data" / f"{config.split}.jsonl", rows)
     present = [split for split in ("train", "validation", "test") if _split_file(config, split).exists()]
     listed = "".join(f"  - split: {split}\n    path: data/{split}.jsonl\n" for split in present)
+    beside = config.questions.parent / "config.json"  # build-qa writes it
+    settings = read_json(beside) if beside.exists() else {}
     card = _CARD.format(
-        license=config.license, name=config.name, splits=listed, split=config.split, audit=audit(questions)
+        license=config.license,
+        name=config.name,
+        about=_SYNTHETIC if isinstance(settings, dict) and settings.get("synthetic") else _FILMED,
+        splits=listed,
+        split=config.split,
+        audit=audit(questions),
     )
     write_text(config.output / "README.md", card)
 
@@ -205,6 +212,13 @@ def _datasets(questions: Sequence[Question], config: ExportQAConfig) -> None:
 def _split_file(config: ExportQAConfig, split: str) -> Path:
     return config.output / "data" / f"{split}.jsonl"
 
+
+_FILMED = (
+    "Multiple-choice questions about short clips of actions. Videos are not included: `video` is a clip id."
+)
+_SYNTHETIC = (
+    "Multiple-choice questions about synthetic (rendered) clips of gymnastics, not about real videos."
+)
 
 _CARD = """\
 ---
@@ -225,8 +239,7 @@ configs:
 
 # {name}
 
-Multiple-choice questions about short clips of gymnastics elements. Videos are not included: `video` is a
-clip id.
+{about}
 
 | field | meaning |
 |---|---|

@@ -9,7 +9,7 @@ from gym_qa.balance import balanced
 from gym_qa.errors import GymQAError
 from gym_qa.policies import FREQUENCY, GROUPINGS, Policy
 from gym_qa.questions import build_questions
-from gym_qa.sources import DataFiles, read_tables
+from gym_qa.sources import DataFiles, is_synthetic, read_tables
 from gym_qa.splits import label_split
 
 SHOWN = ("commonest class", "event oracle", "learned prior", "longest option", "typical option")
@@ -56,7 +56,7 @@ def policy_table(config: PolicyTableConfig) -> list[str]:
             found = audit(questions, labelled_counts, train.classes, training) if questions else None
             scores = [found.score(guesser).accuracy if found else None for guesser in SHOWN]
             lines.append(_row([*cells, *("-" if score is None else f"{score:.1%}" for score in scores)]))
-    print("\n".join(lines))
+    print("\n".join([*lines, "(synthetic data)"] if is_synthetic(config) else lines))
     return lines
 
 

@@ -74,6 +74,12 @@ def read_tables(files: DataFiles) -> Pair:
     return train, val
 
 
+def is_synthetic(files: DataFiles) -> bool:
+    """Whether the files are MiniGym's, which says so in a file of its own beside them."""
+    folders = {path if path.is_dir() else path.parent for path in (files.data, files.annotation) if path}
+    return any((folder / "minigym.json").exists() for folder in folders)
+
+
 def _folder(files: DataFiles) -> Path:
     if files.data is None:
         raise GymQAError(f"data set {files.dataset!r}: give --data, the folder of its annotation files")

@@ -60,7 +60,11 @@ def read_hmdb51(folder: Path, part: str, fold: int = 1) -> ClipTable:
     if part not in HMDB_PARTS:
         raise GymQAError(f"part {part!r}: expected one of {', '.join(HMDB_PARTS)}")
     suffix = _HMDB_SUFFIX.format(fold)
-    files = sorted(folder.glob(f"*{suffix}")) if folder.is_dir() else []
+    files = (
+        sorted(folder.glob(f"*{suffix}"), key=lambda file: file.name[: -len(suffix)])
+        if folder.is_dir()
+        else []
+    )
     if not files:
         raise GymQAError(f"{folder}: no <class>{suffix} in it; name the folder of the official split files")
     clips, classes = [], []

@@ -18,10 +18,11 @@ VIDEOS = {"AAAAAAAAAAA": 25, "BBBBBBBBBBB": Fraction(30000, 1001)}
 FRAMES = 150
 
 
-def write_source(path, speed, frames=FRAMES, side=48):
+def write_source(path, speed, frames=FRAMES, side=48, codec="libx264", options=None):
     """A video whose frames tell their number in eight bright or dark stripes."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=speed, options={"crf": "10", "g": "50"})
+        stream = container.add_stream(codec, rate=speed, options=options or {"crf": "10", "g": "50"})
+        stream.bit_rate = 2_000_000
         stream.width = stream.height = side
         stream.pix_fmt = "yuv420p"
         for number in range(frames):
@@ -116,6 +117,36 @@ def test_damaged_sources_are_reported(data, tmp_path):
     report = cut_clips(CutClipsConfig(data=data, sources=sources, output=tmp_path / "clips", workers=1))
     assert (report.cut, len(report.unreadable)) == (0, 8)
     assert not list((tmp_path / "clips").glob("*.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "options"),
+    [
+        ("mkv", "libx264", {"g": "500", "bf": "3"}),  # one key frame in all, reordered frames
+        ("avi", "mpeg4", {"g": "40"}),
+        ("mov", "libx264", {"g": "30", "bf": "2", "flags": "-cgop"}),
+        ("webm", "libvpx", {"g": "60", "deadline": "realtime"}),
+    ],
+)
+def test_frames_are_exact_in_every_container(suffix, codec, options, tmp_path):
+    source = tmp_path / f"a.{suffix}"
+    write_source(source, 25, codec=codec, options=options)
+    assert numbers(source) == list(range(FRAMES))
+    for first, last in ((0, 7), (24, 31), (61, 103), (139, 150)):
+        cut_clip(source, (first / 25, last / 25), tmp_path / "clip.mp4", 4, 18)
+        assert numbers(tmp_path / "clip.mp4") == list(range(first, last))
+
+
+def test_a_seek_that_leads_too_far_starts_over(tmp_path):
+    source = tmp_path / "a.mpg"
+    write_source(source, 25, codec="mpeg2video", options={"g": "12", "bf": "2"})
+    with av.open(str(source)) as container:
+        stream = container.streams.video[0]
+        container.seek(int(Fraction(24, 25) / stream.time_base) + stream.start_time, stream=stream)
+        first = next(container.decode(stream))
+        assert (first.pts - stream.start_time) * stream.time_base > Fraction(24, 25)
+    cut_clip(source, (24 / 25, 31 / 25), tmp_path / "clip.mp4", 4, 18)
+    assert numbers(tmp_path / "clip.mp4") == list(range(24, 31))
 
 
 def test_the_least_number_of_frames(data, tmp_path):

@@ -53,6 +53,7 @@ def test_datasets_folder_is_loaded_with_its_splits(built, questions, tmp_path):
         {"split": "validation", "path": "data/validation.jsonl"},
     ]
     assert "commonest class" in body
+    assert "synthetic" in body
     only = tmp_path / "only"
     export(built, only, "datasets")
     again = load_questions(only)

@@ -6,6 +6,7 @@ import json
 import pickle
 import random
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -407,14 +408,8 @@ def test_attributes(text, attributes):
     assert parse_attributes(text) == attributes
 
 
-def test_clip_lists_round_trip_with_times(tmp_path):
+def test_clip_lists_round_trip(tmp_path):
     table = READERS["finegym"][1]()
-    write_clip_list(tmp_path / "plain.csv", table.clips)
-    assert [row[1:] for row in read_labels(tmp_path / "plain.csv")] == [(CLIP, 0), (VAULT, 1)]
-    write_clip_list(tmp_path / "times.csv", table.clips, times=True)
-    text = (tmp_path / "times.csv").read_text("utf-8")
-    assert (
-        text == "video,label,start,end\nab_E_-cdefgh.mp4,0,11.500,12.500\nZZZZZZZZZZZ.mp4,1,100.500,103.250\n"
-    )
-    with pytest.raises(GymQAError, match="no times"):
-        write_clip_list(tmp_path / "none.csv", [Clip("a", "b", 0)], times=True)
+    odd = replace(table.clips[0], clip_id="a, b", path='brush/a, "b".avi')
+    write_clip_list(tmp_path / "clips.csv", [*table.clips, odd])
+    assert [row[1:] for row in read_labels(tmp_path / "clips.csv")] == [(CLIP, 0), (VAULT, 1), ('a, "b"', 0)]

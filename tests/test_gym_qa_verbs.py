@@ -28,6 +28,9 @@ def test_build_qa_writes_everything_in_seconds(name, tmp_path, capsys):
     assert time.perf_counter() - begun < 10
     printed = capsys.readouterr().out
     assert "verdict: fair" in printed
+    assert ("synthetic validation questions" in printed) == (name == "minigym")
+    settings = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    assert (settings["fraction"], settings["synthetic"]) == (0.1, name == "minigym")
     train, val = tables(name)
     assert read_classes(tmp_path / "classes.json") == train.classes
     parts = {part: read_labels(tmp_path / f"{part}.csv") for part in ("train", "unlabelled", "val")}
@@ -275,3 +278,10 @@ def test_policy_table_shows_balanced_policies_at_a_quarter(name, capsys):
         assert float(rows["one-attribute", "answers"][4].rstrip("%")) == 25
     else:
         assert rows["one-attribute", "-"][2] == "0"
+
+
+def test_the_room_needs_neither_torch_nor_datasets_to_build_and_audit():
+    modules = "gym_qa.build, gym_qa.audit, gym_qa.exports, gym_qa.cut, gym_qa.policy_table"
+    code = f"import sys, {modules}; print({{'torch', 'datasets', 'transformers'}} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
