@@ -54,9 +54,9 @@ class PretrainConfig:
     """
 
     output: Path = Path("encoder/weights")
-    clips: int = 24000
+    clips: int = 16000
     frames_per_clip: int = 5
-    epochs: int = 5
+    epochs: int = 3
     batch_size: int = 128
     learning_rate: float = 2e-3
     img_size: int = 80

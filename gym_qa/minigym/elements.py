@@ -10,7 +10,6 @@ SETS = {
     24: "FX_front_salto",
     25: "FX_back_salto",
     31: "BB_leap_jump_hop",
-    32: "BB_turns",
     33: "BB_flight_salto",
     41: "UB_circles",
 }
@@ -88,7 +87,7 @@ FREE_LEGS = {
 
 #: Every class, ordered by set; the index is the label (Clabel).
 ELEMENTS: tuple[Element, ...] = (
-    *(Element(22, "turn", leg, turns=n) for leg in ("tuck stand", "horizontal") for n in (1, 2)),
+    *(Element(22, "turn", leg, turns=n) for leg in FREE_LEGS for n in (1, 2)),
     *(Element(24, "salto", shape, +1) for shape in ("tucked", "piked", "stretched")),
     *(Element(24, "salto", "stretched", +1, turns=n) for n in (0.5, 1)),
     Element(24, "salto", "tucked", +1, saltos=2),
@@ -96,7 +95,6 @@ ELEMENTS: tuple[Element, ...] = (
     Element(25, "salto", "stretched", -1, turns=1),
     *(Element(25, "salto", shape, -1, saltos=2) for shape in ("tucked", "piked")),
     *(Element(31, "jump", shape, turns=n) for shape in JUMPS for n in (0, 1)),
-    *(Element(32, "turn", leg, turns=n) for leg in ("below", "upward") for n in (1, 2)),
     *(Element(33, "salto", shape, way) for way in (+1, -1) for shape in ("tucked", "piked")),
     *(Element(33, "salto", "stretched", -1, turns=n) for n in (0, 1)),
     *(Element(41, "circle", "giant circle", way, turns=n) for way in (-1, +1) for n in (0, 0.5, 1)),
