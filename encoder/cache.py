@@ -42,6 +42,9 @@ class FrameCache:
 
     Args:
         folder: A folder that :meth:`build` has written.
+
+    Attributes:
+        broken: What was wrong with the clips that could not be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,11 +52,17 @@ class FrameCache:
         self.entries: dict[str, tuple[int, tuple[int, ...]]] = {
             clip: (offset, tuple(shape)) for clip, (offset, shape) in index["clips"].items()
         }
-        self.frames = np.memmap(folder / "frames.bin", np.uint8, "r")
+        self.broken: dict[str, str] = index["broken"]
+        self.frames = (
+            np.memmap(folder / "frames.bin", np.uint8, "r") if self.entries else np.empty(0, np.uint8)
+        )
 
     def read(self, clip: Clip, choose: Callable[[int], list[int]] | None = None) -> Frames:
         """Frames of a clip ``(n, H, W, 3)``; ``choose`` as in :func:`encoder.reader.read_clip`."""
+        if _key(clip) in self.broken:
+            raise EncoderError(self.broken[_key(clip)])
         offset, shape = self.entries[_key(clip)]
+        assert self.frames is not None
         frames = self.frames[offset : offset + int(np.prod(shape))].reshape(shape)
         try:
             chosen = list(range(shape[0])) if choose is None else choose(shape[0])
@@ -68,16 +77,14 @@ class FrameCache:
         """Opens the cache of these clips under ``root``, decoding them when it is not there yet.
 
         The cache's name is a hash of the files (path, size, time of change), the spans and the way of
-        reading, so a changed file is read anew.
-
-        Raises:
-            EncoderError: A clip cannot be read; nothing is left under ``root``.
+        reading, so a changed file is read anew. A clip that cannot be read is kept as such: reading it
+        from the cache raises.
         """
         folder = root / _fingerprint(clips, short_side, reader)
         if not (folder / "index.json").is_file():
             scratch = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
             try:
-                _write(scratch, clips, _decoded(clips, short_side, reader, workers))
+                _write(scratch, _decoded(clips, short_side, reader, workers))
                 if not folder.is_dir():
                     os.replace(scratch, folder)
             finally:
@@ -99,26 +106,28 @@ def _fingerprint(clips: list[Clip], short_side: int | None, reader: str) -> str:
 
 def _decoded(
     clips: list[Clip], short_side: int | None, reader: str, workers: int
-) -> Iterator[tuple[Clip, Frames]]:
+) -> Iterator[tuple[Clip, Frames | str]]:
     unique = list({_key(clip): clip for clip in clips}.values())
     loader: DataLoader[Any] = DataLoader(
         _Whole(unique, short_side, reader), batch_size=None, num_workers=workers, collate_fn=_as_is
     )
-    for clip, frames in zip(unique, tqdm(loader, desc="decoding", unit="clip", leave=False), strict=True):
-        if isinstance(frames, str):
-            raise EncoderError(frames)
-        yield clip, frames
+    with tqdm(loader, desc="decoding", unit="clip", leave=False) as shown:
+        yield from zip(unique, shown, strict=True)
 
 
 def _as_is(item: Any) -> Any:
     return item
 
 
-def _write(folder: Path, clips: list[Clip], decoded: Iterator[tuple[Clip, Frames]]) -> None:
+def _write(folder: Path, decoded: Iterator[tuple[Clip, Frames | str]]) -> None:
     folder.mkdir(parents=True)
     entries: dict[str, tuple[int, tuple[int, ...]]] = {}
+    broken: dict[str, str] = {}
     with open(folder / "frames.bin", "wb") as file:
         for clip, frames in decoded:
+            if isinstance(frames, str):
+                broken[_key(clip)] = frames
+                continue
             entries[_key(clip)] = (file.tell(), frames.shape)
             file.write(np.ascontiguousarray(frames).data)
-    (folder / "index.json").write_text(json.dumps({"clips": entries}), encoding="utf-8")
+    (folder / "index.json").write_text(json.dumps({"clips": entries, "broken": broken}), encoding="utf-8")

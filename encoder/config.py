@@ -121,6 +121,11 @@ class TrainConfig:
         checkpoint_every: Updates between checkpoints; 0 keeps none but the final networks.
         keep_checkpoints: Checkpoints kept, the newest.
         log_every: Updates between lines of ``metrics.jsonl``.
+        keep_best: Keep, in ``best/``, the network with the highest top-1 accuracy on the validation clips.
+        max_broken: Clips that may turn out unreadable; they are reported, left out and counted. One more ends
+            the run.
+        compile: Compile the backbone with ``torch.compile``.
+        tracker: none, tensorboard or wandb, besides ``metrics.jsonl``.
         resume: Go on from the newest checkpoint in ``output`` when there is one.
     """
 
@@ -142,6 +147,10 @@ class TrainConfig:
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
     log_every: int = 10
+    keep_best: bool = False
+    max_broken: int = 0
+    compile: bool = False
+    tracker: Literal["none", "tensorboard", "wandb"] = "none"
     resume: bool = False
 
     def __post_init__(self) -> None:

@@ -16,6 +16,9 @@ from encoder.errors import EncoderError
 
 Frames = NDArray[np.uint8]
 
+# decord pads rows and mistakes the padding of these widths for further channels; one pixel more avoids it.
+_PADDED_WIDTHS = (8, 12, 16, 24, 32, 48, 96, 144)
+
 
 @dataclass(frozen=True)
 class VideoFacts:
@@ -64,6 +67,7 @@ class DecordReader:
         self.path = path
         self.facts = probe(path)
         width, height = self.facts.scaled(short_side)
+        width += width in _PADDED_WIDTHS
         try:
             self.reader: Any = decord.VideoReader(str(path), decord.cpu(0), width, height, num_threads=1)
         except (RuntimeError, decord.DECORDError) as error:
