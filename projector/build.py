@@ -8,19 +8,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from projector.errors import ProjectorError
 from projector.mlp import LinearProjector, MLPProjector
+from projector.pool import PoolProjector
+from projector.queries import QFormerLayer, QueryProjector, ResamplerLayer
 
 WEIGHTS, CONFIG = "projector.safetensors", "projector.json"
-
-PROJECTORS: dict[str, Callable[..., nn.Module]] = {
-    "linear": LinearProjector,
-    "mlp": MLPProjector,
-}
 
 
 @dataclass(frozen=True)
@@ -32,28 +30,51 @@ class ProjectorSpec:
         dim: width of the features.
         hidden: width of the language model.
         tokens: feature tokens of one clip.
+        num_tokens: tokens that the language model gets.
     """
 
     kind: str
     dim: int
     hidden: int
     tokens: int
+    num_tokens: int
+
+
+PROJECTORS: dict[str, Callable[[ProjectorSpec], nn.Module]] = {
+    "linear": lambda spec: LinearProjector(spec.dim, spec.hidden),
+    "mlp": lambda spec: MLPProjector(spec.dim, spec.hidden),
+    "pool": lambda spec: PoolProjector(spec.dim, spec.hidden, spec.tokens, spec.num_tokens),
+    "resampler": lambda spec: QueryProjector(
+        ResamplerLayer, spec.dim, spec.hidden, spec.tokens, spec.num_tokens
+    ),
+    "qformer": lambda spec: QueryProjector(QFormerLayer, spec.dim, spec.hidden, spec.tokens, spec.num_tokens),
+}
+TOKEN_BY_TOKEN = ("linear", "mlp")  # these give as many tokens as they get
 
 
 def build_projector(spec: ProjectorSpec) -> nn.Module:
-    """A new projector; its ``num_tokens`` says how many tokens of the language model it gives.
+    """A new projector.
 
     Raises:
         ProjectorError: for an unknown kind or sizes that do not fit one another.
     """
     if spec.kind not in PROJECTORS:
         raise ProjectorError(f"there is no projector {spec.kind!r}; choose one of {', '.join(PROJECTORS)}")
-    for name in ("dim", "hidden", "tokens"):
+    for name in ("dim", "hidden", "tokens", "num_tokens"):
         if getattr(spec, name) < 1:
-            raise ProjectorError(
-                f"projector {spec.kind!r}: {name} is {getattr(spec, name)}, expected at least 1"
-            )
-    return PROJECTORS[spec.kind](spec.dim, spec.hidden, spec.tokens)
+            raise ProjectorError(f"projector {spec.kind!r}: {name} is {getattr(spec, name)}, not at least 1")
+    if spec.kind in TOKEN_BY_TOKEN and spec.num_tokens != spec.tokens:
+        raise ProjectorError(
+            f"projector {spec.kind!r} gives one token for each of the {spec.tokens} feature tokens, not "
+            f"{spec.num_tokens}; choose pool, resampler or qformer to change their number"
+        )
+    return PROJECTORS[spec.kind](spec)
+
+
+def parameter_count(spec: ProjectorSpec) -> int:
+    """Weights of a projector, without building it in memory."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in build_projector(spec).parameters())
 
 
 def save_projector(folder: Path, spec: ProjectorSpec, state: dict[str, Tensor]) -> None:

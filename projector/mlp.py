@@ -8,9 +8,8 @@ from torch import Tensor, nn
 class LinearProjector(nn.Module):
     """One linear map per token: ``(B, n, dim) → (B, n, hidden)``. ``dim · hidden + hidden`` parameters."""
 
-    def __init__(self, dim: int, hidden: int, tokens: int) -> None:
+    def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.num_tokens = tokens
         self.linear = nn.Linear(dim, hidden)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -26,9 +25,8 @@ class MLPProjector(nn.Module):
     ``2 dim + (dim + 1) hidden + (hidden + 1) hidden`` parameters.
     """
 
-    def __init__(self, dim: int, hidden: int, tokens: int) -> None:
+    def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.num_tokens = tokens
         self.norm = nn.LayerNorm(dim)
         self.layers = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, hidden))
 

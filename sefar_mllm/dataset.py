@@ -77,6 +77,8 @@ class FinetuneDataset(Dataset[Sample]):
         batch_size: samples of one optimizer step, over all processes; samples of like length share a batch.
         seed: of order, views and options.
         shuffle_options: ask each question with its options in a new order every epoch.
+        video_dropout: share of samples asked without video, so that the model also learns how likely a
+            text is before any video is seen, against which ``text_pmi`` weighs.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class FinetuneDataset(Dataset[Sample]):
         batch_size: int,
         seed: int,
         shuffle_options: bool = True,
+        video_dropout: float = 0.0,
     ) -> None:
         self.questions = list(questions)
         self.store = store
@@ -96,6 +99,7 @@ class FinetuneDataset(Dataset[Sample]):
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle_options = shuffle_options
+        self.video_dropout = video_dropout
         encoded = [
             prompter.encode(q.question, q.options, q.answer) for q in self.questions
         ]  # refuses bad ones now
@@ -117,8 +121,9 @@ class FinetuneDataset(Dataset[Sample]):
             permutation = rng.permutation(len(options))
             options = tuple(options[old] for old in permutation)
             answer = int(np.flatnonzero(permutation == question.answer)[0])
-        encoded = self.prompter.encode(question.question, options, answer)
-        if self.store is None:
+        shown = self.store is not None and rng.random() >= self.video_dropout
+        encoded = self.prompter.encode(question.question, options, answer, with_video=shown)
+        if self.store is None or not shown:
             return {"encoded": encoded, "features": None}
         views = self.store[question.video]
         return {"encoded": encoded, "features": views[int(rng.integers(len(views)))].float()}
@@ -143,13 +148,14 @@ class FinetuneDataset(Dataset[Sample]):
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Tensor]:
-    """A batch for `SefarMLLM.forward`: ids, mask and labels ``(B, S)``, features ``(B, tokens, dim)``."""
+    """A batch for `SefarMLLM.forward`: ids, mask and labels ``(B, S)``, features ``(V, tokens, dim)``
+    of the ``V`` samples that have a video."""
     batch = pad(
         [sample["encoded"].ids for sample in samples], [sample["encoded"].labels for sample in samples]
     )
-    features = [sample["features"] for sample in samples]
-    if features[0] is not None:
-        batch["features"] = torch.stack(features)  # type: ignore[arg-type]
+    features = [sample["features"] for sample in samples if sample["features"] is not None]
+    if features:
+        batch["features"] = torch.stack(features)
     return batch
 
 

@@ -34,8 +34,9 @@ class EvaluateConfig:
         features: feature store of the questions' clips; not needed by a model trained without video.
         video: own shows each question's clip; the controls are none (no video in the prompt) and other
             (another clip's features).
-        score: what decides: letter, text_sum, text_mean, text_pmi; auto takes the answer format's own (letter
-            for letter, otherwise text_sum). All scores are written down; this one is the headline.
+        score: what decides: letter, text_sum, text_mean, text_pmi; auto takes the answer format's own: letter
+            for letter, text_sum for text and both, text_pmi where the prompt does not list the options. All
+            scores are written down; this one is the headline.
         pmi: also compute text_pmi, which runs the prompts once more without video.
         batch_size: questions run at a time; changes the speed, not the scores.
         precision: of weights and matrix products; auto is bf16 where the hardware multiplies in it.
@@ -67,7 +68,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(automatic if config.device == "auto" else config.device)
     model = SefarMLLM.from_pretrained(config.checkpoint, resolve_dtype(config.precision, device), device)
-    score = headline(model, config.score)
+    score = headline(model, config.score, config.video != "none")
     if score == "text_pmi" and not config.pmi:
         raise SefarMLLMError("score text_pmi needs pmi: true")
     if store is not None:

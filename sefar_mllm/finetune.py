@@ -16,6 +16,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArgumen
 from encoder.store import FeatureStore
 from gym_qa.questions import Question, read_questions
 from projector.build import ProjectorSpec
+from sefar_mllm.align import align_projector
 from sefar_mllm.dataset import Features, FinetuneDataset, check_clips
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.language_model import EMBEDDED, Precision, resolve_dtype
@@ -37,6 +38,8 @@ class FinetuneConfig:
         quantization: nf4 holds the frozen weights in 4 bit (QLoRA; needs the extra 'quant').
         precision: of frozen weights and matrix products; auto is bf16 where the hardware multiplies in it.
         projector: linear, mlp, pool, resampler or qformer.
+        video_tokens: tokens the projector gives for a video; null gives as many as there are features; pool,
+            resampler and qformer can give another number.
         prompt: how questions are put.
         lora: the adapter.
         epochs: passes over the questions; ignored when max_steps is given.
@@ -46,9 +49,13 @@ class FinetuneConfig:
         learning_rate: of the adapter.
         projector_learning_rate: of the projector.
         warmup: share of the steps over which the learning rates rise; then they fall as a cosine.
+        align_steps: steps of aligning the fresh projector with the words of the answers, before the language
+            model is run; seconds that save many steps. 0 for none.
         projector_steps: first steps in which only the projector learns.
         weight_decay: of matrices; biases and norms have none.
         shuffle_options: ask each question with its options in a new order every epoch.
+        video_dropout: share of the samples asked without video; teaches the model how likely an answer is
+            before any video is seen, which the score text_pmi compares with.
         evaluate_every: optimizer steps between two looks at validation.
         patience: stop when validation has not improved this many times, and keep the best; null never stops.
         save_every: optimizer steps between two checkpoints to resume from; null for none.
@@ -65,6 +72,7 @@ class FinetuneConfig:
     quantization: Quantization = "none"
     precision: Precision = "auto"
     projector: str = "mlp"
+    video_tokens: int | None = None
     prompt: PromptConfig = field(default_factory=PromptConfig)
     lora: LoraOptions = field(default_factory=LoraOptions)
     epochs: float = 3.0
@@ -74,9 +82,11 @@ class FinetuneConfig:
     learning_rate: float = 2e-4
     projector_learning_rate: float = 1e-3
     warmup: float = 0.05
+    align_steps: int = 300
     projector_steps: int = 0
     weight_decay: float = 0.0
     shuffle_options: bool = True
+    video_dropout: float = 0.1
     evaluate_every: int = 200
     patience: int | None = None
     save_every: int | None = None
@@ -99,6 +109,8 @@ def finetune(config: FinetuneConfig) -> Path:
         check_clips([*questions, *validation], store, str(config.features))
     trainer = build_trainer(config, questions, validation, store)
     start = last_checkpoint(config)
+    if start is None and store is not None:
+        align_projector(trainer.mllm, questions, store, config.align_steps, config.seed)
     prepare_output(config, start)
     trainer.train(resume_from_checkpoint=None if start is None else str(start))
     trainer.save_model(str(config.output))
@@ -137,6 +149,7 @@ def build_trainer(
         size,
         config.seed,
         config.shuffle_options,
+        config.video_dropout,
     )
     callbacks: list[TrainerCallback] = [MetricsFile(config.output / "metrics.jsonl")]
     if config.patience is not None:
@@ -165,7 +178,9 @@ def build_model(
     projector = encoder = None
     if store is not None:
         hidden = AutoConfig.from_pretrained(locate(config.language_model)).get_text_config().hidden_size
-        projector = ProjectorSpec(config.projector, store.dim, hidden, store.num_tokens)
+        projector = ProjectorSpec(
+            config.projector, store.dim, hidden, store.num_tokens, config.video_tokens or store.num_tokens
+        )
         encoder = EncoderIdentity(str(store.facts["encoder"]), store.fingerprint, store.dim, store.num_tokens)
     settings = MLLMConfig(config.language_model, config.quantization, config.prompt, projector, encoder)
     model = SefarMLLM.build(settings, config.lora, dtype, device)

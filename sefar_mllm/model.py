@@ -134,7 +134,7 @@ class SefarMLLM(nn.Module):
         self.tokenizer = tokenizer
         self.projector = projector
         self.settings = settings
-        video_tokens = 0 if projector is None else int(projector.num_tokens)  # type: ignore[arg-type]
+        video_tokens = 0 if settings.projector is None else settings.projector.num_tokens
         self.prompter = Prompter(tokenizer, settings.prompt, video_tokens, settings.language_model)
         text_config = self.causal.config.get_text_config()
         self.softcap: float | None = getattr(text_config, "final_logit_softcapping", None)
@@ -193,25 +193,28 @@ class SefarMLLM(nn.Module):
         self.causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs)
 
     def embed(self, ids: Tensor, features: Tensor | None) -> Tensor:
-        """Input embeddings ``(B, S, hidden)`` of ids ``(B, S)``, the video's tokens put at ``VIDEO_ID``.
+        """Input embeddings ``(B, S, hidden)`` of ids ``(B, S)``, the videos' tokens put at ``VIDEO_ID``.
 
         Args:
-            ids: token ids; each row holds as many ``VIDEO_ID`` as the projector gives tokens, or none.
-            features: ``(B, n, dim)``, or none when ``ids`` has no place for a video.
+            ids: token ids; a row holds one ``VIDEO_ID`` for each of the projector's tokens, or none.
+            features: ``(V, n, dim)``, of the ``V`` rows with places for a video, in their order; or none.
         """
         places = ids == VIDEO_ID
         words = self.causal.get_input_embeddings()(ids.masked_fill(places, 0))
-        if features is None or self.projector is None:
+        counts = places.sum(1)
+        if self.projector is None or features is None:
             if bool(places.any()):
-                raise SefarMLLMError(
-                    "the prompt has a place for a video, but no features or no projector were given"
-                )
+                raise SefarMLLMError("the prompt has a place for a video, but there are no features for it")
+            if self.training and self.projector is not None and self.settings.projector is not None:
+                # Every process must use the projector in every step, or its gradients could not be averaged.
+                spec = self.settings.projector
+                words = words + 0 * self.projector(words.new_zeros(1, spec.tokens, spec.dim).float()).sum()
             return words
         tokens = self.projector(features).to(words.dtype)
-        if bool((places.sum(1) != tokens.shape[1]).any()):
+        if counts[counts > 0].tolist() != [tokens.shape[1]] * len(tokens):
             raise SefarMLLMError(
-                f"the projector gives {tokens.shape[1]} tokens a video, the prompt has places for "
-                f"{sorted(set(places.sum(1).tolist()))}"
+                f"{len(tokens)} videos of {tokens.shape[1]} tokens do not fit the places in the prompts: "
+                f"{counts.tolist()}"
             )
         return words.masked_scatter(places[..., None], tokens)
 
@@ -237,7 +240,7 @@ class SefarMLLM(nn.Module):
             ids: ``(B, S)``, padded on the right.
             attention_mask: ``(B, S)``, 1 for tokens and 0 for padding.
             labels: ``(B, S)``, aligned with ``ids``; ``IGNORED`` carries no loss.
-            features: ``(B, n, dim)``.
+            features: ``(V, n, dim)``, of the rows that have places for a video.
             num_items_in_batch: divide the summed loss by this rather than by this batch's supervised tokens,
                 so that accumulated batches weigh every token alike.
 

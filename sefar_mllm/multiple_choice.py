@@ -70,7 +70,7 @@ def score_questions(
         questions: what is asked.
         store: features of their clips (the first view is used); none asks without video.
         clips: shows another clip's features instead: asked-about clip → shown clip.
-        pmi: also run the prompts without video, for ``text_pmi``.
+        pmi: also run the prompts without video, for ``text_pmi`` (with video only).
         batch_size: questions run at a time.
         progress: show a bar.
 
@@ -100,7 +100,7 @@ def score_questions(
             scores[number]["text_sum"] = sums
             pairs = zip(sums, row.texts, strict=True)
             scores[number]["text_mean"] = [value / len(text) for value, text in pairs]
-    if pmi:
+    if pmi and with_video:
         prior = blind_likelihoods(model, asked, batch_size, progress)
         for row, result in zip(asked, scores, strict=True):
             result["text_pmi"] = [
@@ -132,17 +132,24 @@ def blind_likelihoods(
     return prior
 
 
-def headline(model: SefarMLLM, score: Score | Literal["auto"]) -> Score:
-    """The score by which a model's choices are made: its answer format's own, unless named.
+def headline(model: SefarMLLM, score: Score | Literal["auto"], with_video: bool = True) -> Score:
+    """The score by which choices are made: the one of the model's answer format, unless named.
 
     Raises:
-        SefarMLLMError: for letters under a prompt that does not list the options.
+        SefarMLLMError: for letters under a prompt that does not list the options, or PMI without video.
     """
     prompt = model.settings.prompt
+    seen = with_video and model.projector is not None
     if score == "auto":
-        return "letter" if prompt.answer == "letter" else "text_sum"
+        # Without the list, a name common among the training clips is likely before any video is seen.
+        text: Score = "text_pmi" if seen and not prompt.list_options else "text_sum"
+        return "letter" if prompt.answer == "letter" else text
     if score == "letter" and not prompt.list_options:
         raise SefarMLLMError("score 'letter' needs a prompt that lists the options; choose a text score")
+    if score == "text_pmi" and not seen:
+        raise SefarMLLMError(
+            "score 'text_pmi' compares with and without video, and here is none; choose another"
+        )
     return score
 
 

@@ -180,15 +180,13 @@ class Prompter:
         """Token ids of segments, without labels and without an end of turn that they do not name."""
         return self._join(segments).ids
 
-    def encode(
-        self, question: str, options: Sequence[str], answer: int, form: AnswerFormat | None = None
-    ) -> Encoded:
+    def encode(self, question: str, options: Sequence[str], answer: int, with_video: bool = True) -> Encoded:
         """Ids and labels of one training sample.
 
         Raises:
             SefarMLLMError: when nothing would be supervised, or the sample is longer than ``max_length``.
         """
-        encoded = self._join([*self.prefix(question, options), *self.answer(answer, options, form)])
+        encoded = self._join([*self.prefix(question, options, with_video), *self.answer(answer, options)])
         if all(label == IGNORED for label in encoded.labels[:-1]) or encoded.labels[-1] == IGNORED:
             raise SefarMLLMError(
                 f"no token of the answer would be learned: option {answer} of {options!r} is empty"

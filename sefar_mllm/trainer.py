@@ -73,6 +73,7 @@ class MLLMTrainer(Trainer):
         self.warmup = warmup
         self.validation = validation
         self.store = store
+        self.mllm = model
         super().__init__(
             model=model, args=args, data_collator=collate, eval_dataset=list(validation) or None, **arguments
         )
@@ -124,7 +125,8 @@ class MLLMTrainer(Trainer):
         model = self.accelerator.unwrap_model(self.model)
         score = headline(model, "auto")
         with torch.no_grad(), self.compute_loss_context_manager():
-            found = score_questions(model, self.validation, self.store, pmi=False, progress=False)
+            pmi = score == "text_pmi"
+            found = score_questions(model, self.validation, self.store, pmi=pmi, progress=False)
         right = [choose(row[score])[0] == q.answer for row, q in zip(found, self.validation, strict=True)]
         metrics = {f"{metric_key_prefix}_accuracy": sum(right) / len(right)}
         self.log(metrics)

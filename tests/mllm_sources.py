@@ -27,7 +27,6 @@ SIZES = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 8,
-    "initializer_range": 0.5,  # under the usual 0.02 a frozen random head is too flat to learn anything
 }
 
 
@@ -51,16 +50,16 @@ def tiny_tokenizer(chat: bool = True) -> PreTrainedTokenizerFast:
     return fast
 
 
-def tiny_causal(kind: str = "llama", seed: int = 0) -> PreTrainedModel:
-    """A random causal language model of a few ten thousand weights."""
+def tiny_causal(kind: str = "llama", seed: int = 0, spread: float = 0.02) -> PreTrainedModel:
+    """A random causal language model of a few ten thousand weights of this standard deviation."""
     torch.manual_seed(seed)
-    config = AutoConfig.for_model(kind, vocab_size=len(tiny_tokenizer()), **SIZES)
+    config = AutoConfig.for_model(kind, vocab_size=len(tiny_tokenizer()), initializer_range=spread, **SIZES)
     return AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
 
 
 def tiny_folder(folder: Path, seed: int = 0, chat: bool = True) -> Path:
-    """A tiny language model with its tokenizer, on disk."""
-    tiny_causal(seed=seed).save_pretrained(folder)
+    """A tiny language model with its tokenizer, on disk, whose frozen head is steep enough to learn with."""
+    tiny_causal(seed=seed, spread=0.5).save_pretrained(folder)
     tiny_tokenizer(chat).save_pretrained(folder)
     return folder
 

@@ -15,7 +15,7 @@ from sefar_mllm.multiple_choice import choose, headline, other_clips, score_ques
 from sefar_mllm.prompts import VIDEO_ID, PromptConfig
 from sefar_mllm.scoring import Tree, log_likelihoods
 
-SPEC = ProjectorSpec("mlp", 8, 32, 3)
+SPEC = ProjectorSpec("mlp", 8, 32, 3, 3)
 
 
 def tiny_model(kind: str = "llama", prompt: PromptConfig | None = None) -> SefarMLLM:

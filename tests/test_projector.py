@@ -1,0 +1,114 @@
+"""Projectors: shapes, sizes by closed form, order of time, files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from projector.build import (
+    PROJECTORS,
+    ProjectorSpec,
+    build_projector,
+    load_projector,
+    parameter_count,
+    save_projector,
+)
+from projector.errors import ProjectorError
+
+
+def spec(kind: str, dim: int = 10, hidden: int = 16, tokens: int = 8) -> ProjectorSpec:
+    return ProjectorSpec(kind, dim, hidden, tokens, tokens if kind in ("linear", "mlp") else 4)
+
+
+@pytest.mark.parametrize("kind", PROJECTORS)
+def test_shape_and_gradients(kind):
+    module = build_projector(spec(kind))
+    features = torch.randn(3, 8, 10, requires_grad=True)
+    tokens = module(features)
+    assert tokens.shape == (3, spec(kind).num_tokens, 16)
+    tokens.square().sum().backward()
+    assert features.grad is not None
+    assert bool((features.grad.abs().sum(-1) > 0).all())  # every feature token is read
+    assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(("d", "h", "n"), [(10, 16, 8), (192, 576, 24)])
+def test_parameter_counts(d, h, n):
+    mlp = 2 * d + (d + 1) * h + (h + 1) * h
+    attention = (h + 1) * h + (h + 1) * 2 * h + (h + 1) * h
+    feed_forward = 2 * h + (h + 1) * 4 * h + (4 * h + 1) * h
+    around = 2 * d + (d + 1) * h + n * h + 4 * h + 2 * h + (h + 1) * h  # reader, queries, norm and output
+    expected = {
+        "linear": (d + 1) * h,
+        "mlp": mlp,
+        "pool": mlp,
+        "resampler": around + 2 * (4 * h + attention + feed_forward),
+        "qformer": around + 2 * (6 * h + 2 * attention + feed_forward),
+    }
+    assert {kind: parameter_count(spec(kind, d, h, n)) for kind in PROJECTORS} == expected
+
+
+@pytest.mark.parametrize("kind", PROJECTORS)
+def test_sees_the_order_of_time(kind):
+    """Reversing time must not leave the same set of tokens: direction is what these questions ask about."""
+    torch.manual_seed(0)
+    module = build_projector(spec(kind)).eval()
+    features = torch.randn(1, 8, 10)
+    there, back = module(features), module(features.flip(1))
+    assert not torch.allclose(there, back, atol=1e-4)
+
+
+def test_pooling_is_the_mean_over_stretches():
+    module = build_projector(spec("pool"))
+    features = torch.randn(2, 8, 10)
+    expected = module.mlp(features.unflatten(1, (4, 2)).mean(2))
+    torch.testing.assert_close(module(features), expected)
+
+
+@pytest.mark.parametrize("kind", PROJECTORS)
+def test_saved_and_loaded(kind, tmp_path):
+    module = build_projector(spec(kind))
+    save_projector(tmp_path, spec(kind), module.state_dict())
+    found, loaded = load_projector(tmp_path)
+    features = torch.randn(2, 8, 10)
+    assert found == spec(kind)
+    assert torch.equal(module(features), loaded(features))
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "conv"}, "no projector 'conv'"),
+        ({"dim": 0}, "dim is 0"),
+        ({"kind": "mlp", "num_tokens": 4}, "one token for each"),
+        ({"kind": "pool", "num_tokens": 3}, "equal stretches"),
+    ],
+)
+def test_sizes_that_do_not_fit(changes, message):
+    with pytest.raises(ProjectorError, match=message):
+        build_projector(dataclasses.replace(spec("pool"), **changes))
+
+
+def test_broken_files_are_named(tmp_path):
+    with pytest.raises(ProjectorError, match=r"projector\.json"):
+        load_projector(tmp_path)
+    save_projector(tmp_path, spec("mlp"), build_projector(spec("mlp")).state_dict())
+    text = (tmp_path / "projector.json").read_text(encoding="utf-8")
+    for broken in ("[", "[]", json.dumps({**json.loads(text), "dim": "ten"}), json.dumps({"kind": "mlp"})):
+        (tmp_path / "projector.json").write_text(broken, encoding="utf-8")
+        with pytest.raises(ProjectorError, match=r"projector\.json"):
+            load_projector(tmp_path)
+    (tmp_path / "projector.json").write_text(text, encoding="utf-8")
+    weights = tmp_path / "projector.safetensors"
+    state = load_file(weights)
+    save_file({**state, "norm.weight": torch.ones(11)}, weights)
+    with pytest.raises(ProjectorError, match=r"norm\.weight is \(11,\), expected \(10,\)"):
+        load_projector(tmp_path)
+    weights.write_bytes(b"\x80\x04not safetensors")
+    with pytest.raises(ProjectorError, match="no readable projector weights"):
+        load_projector(tmp_path)
