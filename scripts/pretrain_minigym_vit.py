@@ -1,8 +1,9 @@
 """Train MiniGym's starting weights: a small image ViT that finds a gymnast's joints in single frames.
 
 The frames are of other MiniGym seeds than any data set uses, and no action label is ever read: the only
-targets are the joints. Every token of the last layer, the class token and each patch token alike, has to tell
-the whole pose, so that attention over time at one place can compare poses.
+targets are the joints. Each patch token says which joints lie in its patch and where, which is learned fast;
+and every token of the last layer, the class token and each patch token alike, has to tell the whole pose, so
+that attention over time at one place can compare poses.
 
     python scripts/pretrain_minigym_vit.py --output encoder/weights
 """
@@ -57,8 +58,8 @@ class PretrainConfig:
     clips: int = 16000
     frames_per_clip: int = 5
     epochs: int = 3
-    batch_size: int = 128
-    learning_rate: float = 2e-3
+    batch_size: int = 64
+    learning_rate: float = 1e-3
     img_size: int = 80
     patch_size: int = 16
     embed_dim: int = 192
@@ -69,7 +70,11 @@ class PretrainConfig:
 
 
 class JointFinder(nn.Module):
-    """An image ViT and one linear read-out shared by all its tokens: ``(B, 3, H, W)`` → ``(B, 1 + P, 17, 3)``."""
+    """An image ViT with two linear read-outs, each shared by all tokens.
+
+    ``(B, 3, H, W)`` → the whole pose from every token ``(B, 1 + P, 17, 3)``, and from every patch token a logit
+    for each joint's presence in the patch and its place there in patch sides ``(B, P, 17, 3)``.
+    """
 
     def __init__(self, config: PretrainConfig) -> None:
         super().__init__()
@@ -81,11 +86,32 @@ class JointFinder(nn.Module):
             num_heads=config.num_heads,
             num_classes=0,
         )
-        self.readout = nn.Linear(config.embed_dim, len(JOINTS) * 3)
+        self.pose = nn.Linear(config.embed_dim, len(JOINTS) * 3)
+        self.local = nn.Linear(config.embed_dim, len(JOINTS) * 3)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         tokens = self.vit.forward_features(images)
-        return self.readout(tokens).unflatten(-1, (len(JOINTS), 3))
+        shape = (len(JOINTS), 3)
+        return self.pose(tokens).unflatten(-1, shape), self.local(tokens[:, 1:]).unflatten(-1, shape)
+
+
+def pose_loss(pose: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Smooth L1 of the class token plus that of the patch tokens; ``target`` is ``(B, 17, 3)``."""
+    error = F.smooth_l1_loss(pose, target[:, None].expand_as(pose), beta=0.05, reduction="none")
+    return error[:, 0].mean() + error[:, 1:].mean()
+
+
+def local_loss(local: torch.Tensor, target: torch.Tensor, grid: int) -> torch.Tensor:
+    """Half of: cross-entropy of which patch holds a joint, plus the distance of its place there."""
+    place = target[..., :2] * grid
+    cell = place.floor().long()
+    inside = ((cell >= 0) & (cell < grid)).all(-1)
+    index = (cell[..., 1] * grid + cell[..., 0]).clamp(0, grid * grid - 1)
+    present = torch.zeros(local.shape[:3]).scatter_(1, index[:, None], inside[:, None].float())
+    presence = F.binary_cross_entropy_with_logits(local[..., 0], present, pos_weight=torch.tensor(8.0))
+    where = local[..., 1:].gather(1, index[:, None, :, None].expand(-1, 1, -1, 2))[:, 0]
+    distance = ((where - (place - cell - 0.5)).abs() * inside[..., None]).mean()
+    return 0.5 * (presence + distance)
 
 
 def _frames_of(job: tuple[ClipPlan, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -99,7 +125,9 @@ def render_frames(config: PretrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
     clips = plan(config.clips, 100, FIRST_SEED + config.seed).train
     jobs = [(clip, config.frames_per_clip) for clip in clips]
     with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool:
-        made = list(tqdm(pool.map(_frames_of, jobs, chunksize=32), total=len(jobs), desc="rendering", unit="clip"))
+        made = list(
+            tqdm(pool.map(_frames_of, jobs, chunksize=32), total=len(jobs), desc="rendering", unit="clip")
+        )
     frames, joints = (np.concatenate(part) for part in zip(*made, strict=True))
     return torch.from_numpy(frames), torch.from_numpy(joints).float()
 
@@ -126,13 +154,15 @@ def batches(count: int, size: int) -> Iterator[torch.Tensor]:
 
 
 @torch.no_grad()
-def held_out_error(model: JointFinder, frames: torch.Tensor, joints: torch.Tensor, px: int) -> tuple[float, float]:
+def held_out_error(
+    model: JointFinder, frames: torch.Tensor, joints: torch.Tensor, px: int
+) -> tuple[float, float]:
     """Mean distance in the picture, in pixels of the input, from the class token and from the patch tokens."""
     model.eval()
     distances = []
     for f, j in zip(frames.split(256), joints.split(256), strict=True):
         images, target = random_crop(f, j, px)
-        distances.append((model(images)[..., :2] - target[:, None, :, :2]).norm(dim=-1).mean((0, 2)) * px)
+        distances.append((model(images)[0][..., :2] - target[:, None, :, :2]).norm(dim=-1).mean((0, 2)) * px)
     model.train()
     mean = torch.stack(distances).mean(0)
     return mean[0].item(), mean[1:].mean().item()
@@ -146,17 +176,21 @@ def pretrain(config: PretrainConfig) -> None:
     model = JointFinder(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.05)
     steps = config.epochs * ((len(frames) - held) // config.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, total_steps=steps, pct_start=0.1
+    )
     config.output.mkdir(parents=True, exist_ok=True)
     log, begun, step = [], time.time(), 0
     for epoch in range(config.epochs):
         running = 0.0
-        for index in tqdm(batches(len(frames) - held, config.batch_size), total=steps // config.epochs, unit="step"):
+        for index in tqdm(
+            batches(len(frames) - held, config.batch_size), total=steps // config.epochs, unit="step"
+        ):
             images, target = random_crop(frames[index + held], joints[index + held], config.img_size)
             with torch.autocast("cpu", torch.bfloat16):
-                predicted = model(images).float()
-            error = F.smooth_l1_loss(predicted, target[:, None].expand_as(predicted), beta=0.05, reduction="none")
-            loss = error[:, 0].mean() + error[:, 1:].mean()
+                pose, local = model(images)
+            loss = pose_loss(pose.float(), target)
+            loss = loss + local_loss(local.float(), target, config.img_size // config.patch_size)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -187,7 +221,11 @@ def save(model: JointFinder, config: PretrainConfig, log: list[dict]) -> None:
     save_file(weights, temporary)
     temporary.replace(config.output / "minigym_vit.safetensors")
     facts = {k: getattr(config, k) for k in ("img_size", "patch_size", "embed_dim", "depth", "num_heads")}
-    facts |= {"mean": [0.5] * 3, "std": [0.5] * 3, "trained_on": "joints of synthetic MiniGym frames, no action label"}
+    facts |= {
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "trained_on": "joints of synthetic MiniGym frames, no action label",
+    }
     settings = {k: v for k, v in asdict(config).items() if k != "output"}
     versions = {"torch": torch.__version__.split("+")[0]}
     (config.output / "minigym_vit.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

@@ -80,20 +80,20 @@ class Scene:
 
 
 def _backdrop(rng: np.random.Generator, side: int) -> Image.Image:
-    """A hall: two tones, blurred banners and spectators."""
-    wall, floor = rng.integers(30, 215, 3), rng.integers(30, 215, 3)
+    """A hall in muted tones, out of focus: wall, floor, banners and spectators."""
+    wall, floor = (rng.integers(60, 150) + rng.integers(-22, 23, 3) for _ in range(2))
     picture = Image.new("RGB", (side, side), tuple(int(v) for v in wall))
     pen = ImageDraw.Draw(picture)
     horizon = int(side * rng.uniform(0.5, 0.75))
-    for _ in range(rng.integers(4, 16)):
+    for _ in range(rng.integers(3, 12)):
         x, y = rng.integers(-side // 4, side, 2)
         w, h = rng.integers(side // 16, side // 3), rng.integers(side // 24, side // 5)
-        tone = np.clip(wall + rng.integers(-55, 56, 3), 0, 255)
+        tone = np.clip(wall + rng.integers(-30, 31, 3), 0, 255)
         pen.rectangle(
             [int(x), int(min(y, horizon) - h), int(x + w), int(min(y, horizon))], fill=tuple(map(int, tone))
         )
     pen.rectangle([0, horizon, side, side], fill=tuple(int(v) for v in floor))
-    return picture.filter(ImageFilter.GaussianBlur(side / rng.uniform(40, 120)))
+    return picture.filter(ImageFilter.GaussianBlur(side / rng.uniform(20, 60)))
 
 
 @dataclass(frozen=True)
