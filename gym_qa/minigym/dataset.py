@@ -151,7 +151,8 @@ def write_video(path: Path, frames: np.ndarray) -> None:
     """Encode ``(T, H, W, 3)`` uint8 frames as H.264 at ``FPS``; the file appears only when it is whole."""
     temporary = path.with_suffix(".tmp")
     with av.open(str(temporary), "w", format="mp4") as container:
-        options = {"preset": "veryfast", "crf": "20", "threads": "1"}
+        # cpu-independent: without it x264's rate control is not repeatable to the last bit
+        options = {"preset": "veryfast", "crf": "20", "x264-params": "threads=1:cpu-independent=1"}
         stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
