@@ -72,8 +72,8 @@ class PretrainConfig:
 class JointFinder(nn.Module):
     """An image ViT with two linear read-outs, each shared by all tokens.
 
-    ``(B, 3, H, W)`` → the whole pose from every token ``(B, 1 + P, 17, 3)``, and from every patch token a logit
-    for each joint's presence in the patch and its place there in patch sides ``(B, P, 17, 3)``.
+    ``(B, 3, H, W)`` → the whole pose from every token ``(B, 1 + P, 17, 3)``, and from every patch token a
+    logit for each joint's presence in the patch and its place there in patch sides ``(B, P, 17, 3)``.
     """
 
     def __init__(self, config: PretrainConfig) -> None:
@@ -157,7 +157,7 @@ def batches(count: int, size: int) -> Iterator[torch.Tensor]:
 def held_out_error(
     model: JointFinder, frames: torch.Tensor, joints: torch.Tensor, px: int
 ) -> tuple[float, float]:
-    """Mean distance in the picture, in pixels of the input, from the class token and from the patch tokens."""
+    """Mean distance in pixels of the input, from the class token and from the patch tokens."""
     model.eval()
     distances = []
     for f, j in zip(frames.split(256), joints.split(256), strict=True):
