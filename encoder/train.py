@@ -6,12 +6,13 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor
 from tqdm import tqdm
 
@@ -50,7 +51,25 @@ def train(config: TrainConfig) -> dict[str, float]:
         EncoderError: A clip list, video, option or checkpoint is at fault, or the loss is not finite.
         SystemExit: SIGTERM came; a checkpoint was saved.
     """
-    return Training(config).run()
+    # Accelerate's settings belong to the process; this run's must not meet those of another run in it.
+    AcceleratorState._reset_state()
+    try:
+        return Training(config).run()
+    finally:
+        AcceleratorState._reset_state()
+
+
+@contextmanager
+def on_sigterm(act: Callable[[], object]) -> Iterator[None]:
+    """Within the block, SIGTERM calls ``act`` instead of ending the process (main thread only)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: act())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Training:
@@ -142,11 +161,10 @@ class Training:
         """Trains from the newest checkpoint, or from the start, to the end."""
         self._resume()
         self.accelerator.init_trackers("encoder")
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, lambda *_: self.accelerator.set_trigger())
         self.model.train()
         hidden = not self.accelerator.is_local_main_process
-        with tqdm(total=self.total, initial=self.update, unit="update", disable=hidden) as bar:
+        bar = tqdm(total=self.total, initial=self.update, unit="update", disable=hidden)
+        with bar, on_sigterm(self.accelerator.set_trigger):
             self._loop(bar)
         if self.accelerator.is_main_process:
             for name, network in self.networks().items():
