@@ -41,8 +41,8 @@ class ProjectorSpec:
 
 
 PROJECTORS: dict[str, Callable[[ProjectorSpec], nn.Module]] = {
-    "linear": lambda spec: LinearProjector(spec.dim, spec.hidden),
-    "mlp": lambda spec: MLPProjector(spec.dim, spec.hidden),
+    "linear": lambda spec: LinearProjector(spec.dim, spec.hidden, spec.tokens),
+    "mlp": lambda spec: MLPProjector(spec.dim, spec.hidden, spec.tokens),
     "pool": lambda spec: PoolProjector(spec.dim, spec.hidden, spec.tokens, spec.num_tokens),
     "resampler": lambda spec: QueryProjector(
         ResamplerLayer, spec.dim, spec.hidden, spec.tokens, spec.num_tokens
@@ -50,6 +50,17 @@ PROJECTORS: dict[str, Callable[[ProjectorSpec], nn.Module]] = {
     "qformer": lambda spec: QueryProjector(QFormerLayer, spec.dim, spec.hidden, spec.tokens, spec.num_tokens),
 }
 TOKEN_BY_TOKEN = ("linear", "mlp")  # these give as many tokens as they get
+
+
+def fit_projector(projector: nn.Module, features: Tensor) -> None:
+    """Give a fresh projector the statistics of its training features ``(clips, tokens, dim)``.
+
+    Raises:
+        ProjectorError: for features that are not numbers.
+    """
+    if not bool(features.isfinite().all()):
+        raise ProjectorError("the features hold values that are not finite: extract them anew")
+    projector.get_submodule("standardize").fit(features)  # type: ignore[operator]
 
 
 def build_projector(spec: ProjectorSpec) -> nn.Module:

@@ -4,32 +4,33 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from projector.standardize import Standardize
+
 
 class LinearProjector(nn.Module):
-    """One linear map per token: ``(B, n, dim) → (B, n, hidden)``. ``dim · hidden + hidden`` parameters."""
+    """One linear map per token: ``(B, n, dim) → (B, n, hidden)``. ``(dim + 1) hidden`` parameters."""
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    def __init__(self, dim: int, hidden: int, tokens: int) -> None:
         super().__init__()
+        self.standardize = Standardize(dim, tokens)
         self.linear = nn.Linear(dim, hidden)
 
     def forward(self, features: Tensor) -> Tensor:
         """``(B, n, dim)`` → ``(B, n, hidden)``."""
-        return self.linear(features)
+        return self.linear(self.standardize(features))
 
 
 class MLPProjector(nn.Module):
     """Two layers with a GELU per token: ``(B, n, dim) → (B, n, hidden)`` (Liu et al. 2024, LLaVA-1.5).
 
-    Features are first brought to zero mean and unit variance per token: encoders differ in scale by orders of
-    magnitude, and without it the learning rate would have to be tuned for each.
-    ``2 dim + (dim + 1) hidden + (hidden + 1) hidden`` parameters.
+    ``(dim + 1) hidden + (hidden + 1) hidden`` parameters.
     """
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    def __init__(self, dim: int, hidden: int, tokens: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dim)
+        self.standardize = Standardize(dim, tokens)
         self.layers = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, hidden))
 
     def forward(self, features: Tensor) -> Tensor:
         """``(B, n, dim)`` → ``(B, n, hidden)``."""
-        return self.layers(self.norm(features))
+        return self.layers(self.standardize(features))

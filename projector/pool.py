@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from projector.errors import ProjectorError
-from projector.mlp import MLPProjector
+from projector.standardize import Standardize
 
 
 class PoolProjector(nn.Module):
@@ -27,9 +26,10 @@ class PoolProjector(nn.Module):
                 "stretches; choose a divisor"
             )
         self.num_tokens = num_tokens
-        self.mlp = MLPProjector(dim, hidden)
+        self.standardize = Standardize(dim, tokens)
+        self.layers = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, hidden))
 
     def forward(self, features: Tensor) -> Tensor:
         """``(B, n, dim)`` → ``(B, num_tokens, hidden)``."""
-        pooled = F.adaptive_avg_pool1d(features.transpose(1, 2), self.num_tokens).transpose(1, 2)
-        return self.mlp(pooled)
+        stretches = self.standardize(features).unflatten(1, (self.num_tokens, -1))
+        return self.layers(stretches.mean(2))

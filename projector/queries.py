@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from projector.standardize import Standardize
+
 DEPTH = 2
 HEAD_DIM = 64
 
@@ -44,14 +46,13 @@ class Reader(nn.Module):
 
     def __init__(self, dim: int, hidden: int, tokens: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dim)
         self.linear = nn.Linear(dim, hidden)
         # Attention has no order of its own: without places the tokens of a video could be shuffled unseen.
         self.places = nn.Parameter(torch.randn(1, tokens, hidden) * 0.02)
 
     def forward(self, features: Tensor) -> Tensor:
-        """``(B, n, dim)`` → ``(B, n, hidden)``."""
-        return self.linear(self.norm(features)) + self.places
+        """Standardised features ``(B, n, dim)`` → ``(B, n, hidden)``."""
+        return self.linear(features) + self.places
 
 
 class ResamplerLayer(nn.Module):
@@ -102,6 +103,7 @@ class QueryProjector(nn.Module):
 
     def __init__(self, layer: type[nn.Module], dim: int, hidden: int, tokens: int, num_tokens: int) -> None:
         super().__init__()
+        self.standardize = Standardize(dim, tokens)
         self.reader = Reader(dim, hidden, tokens)
         self.queries = nn.Parameter(torch.randn(1, num_tokens, hidden) * 0.02)
         self.layers = nn.ModuleList(layer(hidden) for _ in range(DEPTH))
@@ -110,7 +112,7 @@ class QueryProjector(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """``(B, n, dim)`` → ``(B, num_tokens, hidden)``."""
-        context = self.reader(features)
+        context = self.reader(self.standardize(features))
         queries = self.queries.expand(len(features), -1, -1)
         for layer in self.layers:
             queries = layer(queries, context)

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 
 from encoder.store import FeatureStore
 from gym_qa.questions import Question, read_questions
-from projector.build import ProjectorSpec
+from projector.build import ProjectorSpec, fit_projector
 from sefar_mllm.align import align_projector
 from sefar_mllm.dataset import Features, FinetuneDataset, check_clips
 from sefar_mllm.errors import SefarMLLMError
@@ -23,6 +24,8 @@ from sefar_mllm.language_model import EMBEDDED, Precision, resolve_dtype
 from sefar_mllm.model import EncoderIdentity, LoraOptions, MLLMConfig, Quantization, SefarMLLM
 from sefar_mllm.prompts import PromptConfig
 from sefar_mllm.trainer import MetricsFile, MLLMTrainer
+
+MOST_CLIPS = 2000  # for the statistics of the features
 
 
 @dataclass(frozen=True)
@@ -109,12 +112,20 @@ def finetune(config: FinetuneConfig) -> Path:
         check_clips([*questions, *validation], store, str(config.features))
     trainer = build_trainer(config, questions, validation, store)
     start = last_checkpoint(config)
-    if start is None and store is not None:
+    projector = trainer.mllm.projector
+    if start is None and store is not None and projector is not None:
+        fit_projector(projector, training_features(questions, store))
         align_projector(trainer.mllm, questions, store, config.align_steps, config.seed)
     prepare_output(config, start)
     trainer.train(resume_from_checkpoint=None if start is None else str(start))
     trainer.save_model(str(config.output))
     return config.output
+
+
+def training_features(questions: list[Question], store: Features) -> Tensor:
+    """First views of some 2,000 clips asked about at most, ``(clips, tokens, dim)``."""
+    clips = sorted({question.video for question in questions})
+    return torch.stack([store[clip][0].float() for clip in clips[:: max(1, len(clips) // MOST_CLIPS)]])
 
 
 def check(config: FinetuneConfig) -> None:

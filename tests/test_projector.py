@@ -13,6 +13,7 @@ from projector.build import (
     PROJECTORS,
     ProjectorSpec,
     build_projector,
+    fit_projector,
     load_projector,
     parameter_count,
     save_projector,
@@ -38,10 +39,10 @@ def test_shape_and_gradients(kind):
 
 @pytest.mark.parametrize(("d", "h", "n"), [(10, 16, 8), (192, 576, 24)])
 def test_parameter_counts(d, h, n):
-    mlp = 2 * d + (d + 1) * h + (h + 1) * h
+    mlp = (d + 1) * h + (h + 1) * h
     attention = (h + 1) * h + (h + 1) * 2 * h + (h + 1) * h
     feed_forward = 2 * h + (h + 1) * 4 * h + (4 * h + 1) * h
-    around = 2 * d + (d + 1) * h + n * h + 4 * h + 2 * h + (h + 1) * h  # reader, queries, norm and output
+    around = (d + 1) * h + n * h + 4 * h + 2 * h + (h + 1) * h  # reader, queries, norm and output
     expected = {
         "linear": (d + 1) * h,
         "mlp": mlp,
@@ -65,8 +66,27 @@ def test_sees_the_order_of_time(kind):
 def test_pooling_is_the_mean_over_stretches():
     module = build_projector(spec("pool"))
     features = torch.randn(2, 8, 10)
-    expected = module.mlp(features.unflatten(1, (4, 2)).mean(2))
+    expected = module.layers(features.unflatten(1, (4, 2)).mean(2))
     torch.testing.assert_close(module(features), expected)
+
+
+@pytest.mark.parametrize("kind", PROJECTORS)
+def test_scale_and_offset_of_an_encoder_do_not_matter(kind):
+    one, other = build_projector(spec(kind)), build_projector(spec(kind))
+    other.load_state_dict(one.state_dict())
+    features = torch.randn(50, 8, 10)
+    features[..., 3] = 7.0  # a number that never varies says nothing
+    scale = 10.0 ** torch.arange(-4, 6)
+    changed = scale * (features + 10 * torch.randn(8, 10))
+    fit_projector(one, features)
+    fit_projector(other, changed)
+    torch.testing.assert_close(other(changed), one(features), atol=1e-3, rtol=0)
+    standard = one.standardize(features)
+    assert standard.mean(0).abs().max() < 1e-5
+    expected = torch.tensor([0.0 if k == 3 else 1.0 for k in range(10)])
+    torch.testing.assert_close(standard.pow(2).mean((0, 1)), expected, atol=1e-4, rtol=0)
+    with pytest.raises(ProjectorError, match="not finite"):
+        fit_projector(one, torch.full((2, 8, 10), torch.nan))
 
 
 @pytest.mark.parametrize("kind", PROJECTORS)
@@ -106,8 +126,8 @@ def test_broken_files_are_named(tmp_path):
     (tmp_path / "projector.json").write_text(text, encoding="utf-8")
     weights = tmp_path / "projector.safetensors"
     state = load_file(weights)
-    save_file({**state, "norm.weight": torch.ones(11)}, weights)
-    with pytest.raises(ProjectorError, match=r"norm\.weight is \(11,\), expected \(10,\)"):
+    save_file({**state, "layers.0.bias": torch.ones(11)}, weights)
+    with pytest.raises(ProjectorError, match=r"layers\.0\.bias is \(11,\), expected \(16,\)"):
         load_projector(tmp_path)
     weights.write_bytes(b"\x80\x04not safetensors")
     with pytest.raises(ProjectorError, match="no readable projector weights"):
