@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import pickle
 import re
+from math import floor
 from typing import Any
 
 import timm
@@ -134,14 +135,14 @@ class ImageTokens:
         """Frames ``(B, T, H, W, C)`` uint8 → ``(B, T, C, S, S)``: the model's own crop, resizing and
         normalisation."""
         b, t, h, w, _ = frames.shape
-        side = round(min(h, w) * self.crop)
-        top, left = (h - side) // 2, (w - side) // 2
-        x = frames[:, :, top : top + side, left : left + side].flatten(0, 1).permute(0, 3, 1, 2)
-        size = (self.image_size, self.image_size)
-        x = nn.functional.interpolate(x.float(), size, mode=self.interpolation, antialias=True)
-        x = x.clamp_(0, 255).div_(255)
+        size, short = self.image_size, floor(self.image_size / self.crop)
+        height, width = (short * side // min(h, w) for side in (h, w))
+        x = frames.flatten(0, 1).permute(0, 3, 1, 2).float()
+        x = nn.functional.interpolate(x, (height, width), mode=self.interpolation, antialias=True)
+        top, left = round((height - size) / 2), round((width - size) / 2)
+        x = x[:, :, top : top + size, left : left + size].clamp(0, 255).div_(255)
         mean, std = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (self.mean, self.std))
-        return x.sub_(mean).div_(std).view(b, t, 3, *size)
+        return x.sub_(mean).div_(std).view(b, t, 3, size, size)
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:

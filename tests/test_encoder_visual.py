@@ -1,0 +1,304 @@
+"""Visual encoders and the feature store."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from encoder_videos import write_direction_set
+from safetensors.torch import save_file
+from sklearn.datasets import load_sample_image
+from timm.data import create_transform, resolve_data_config
+
+from encoder.clips import Clip
+from encoder.elements import TemporalElements
+from encoder.errors import EncoderError
+from encoder.extract import ExtractConfig, extract
+from encoder.model import SefarEncoder
+from encoder.reader import read_clip
+from encoder.store import FeatureStore
+from encoder.visual import open_encoder, pool_grid
+from encoder.visual_image import lite0_weights
+from sefar_mllm.cli import main
+
+
+@pytest.fixture(scope="module")
+def sefar(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("sefar") / "encoder"
+    model = SefarEncoder(3, {"image_size": 32, "patch_size": 8, "dim": 12, "depth": 2, "heads": 2})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return write_direction_set(tmp_path_factory.mktemp("clips"), 6, "clip")
+
+
+def frames(b=2) -> torch.Tensor:
+    return torch.randint(
+        0, 256, (b, 8, 40, 48, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+
+
+# Image models ---------------------------------------------------------------------------------------------
+
+
+def test_the_packaged_weights_fill_timms_network_exactly():
+    weights = lite0_weights()
+    expected = timm.create_model("tf_efficientnet_lite0").state_dict()
+    assert weights.keys() == expected.keys()
+    assert all(weights[name].shape == expected[name].shape for name in expected)
+
+
+@pytest.mark.parametrize(("picture", "label"), [("china.jpg", 698), ("flower.jpg", 985)])
+def test_the_packaged_weights_recognise_pictures(picture, label):
+    """ImageNet 698 is a palace, 985 a daisy."""
+    encoder = open_encoder("efficientnet-lite0")
+    x = encoder.transform(torch.from_numpy(load_sample_image(picture).copy())[None, None])
+    with torch.no_grad():
+        assert int(encoder.network(x[:, 0]).argmax()) == label
+
+
+def test_the_transform_is_timms_own():
+    from PIL import Image
+
+    encoder = open_encoder("efficientnet-lite0")
+    picture = load_sample_image("china.jpg")
+    theirs = create_transform(**resolve_data_config({}, model=encoder.network))(Image.fromarray(picture))
+    ours = encoder.transform(torch.from_numpy(picture.copy())[None, None])[0, 0]
+    assert ours.shape == theirs.shape
+    assert (ours - theirs).abs().mean() < 0.005  # of a range of 2; PIL rounds to whole grey levels
+
+
+def test_image_tokens_are_frame_by_frame():
+    encoder = open_encoder("efficientnet-lite0?image_size=64")
+    assert (encoder.dim, encoder.num_tokens) == (1280, 8)
+    x = encoder.transform(frames())
+    tokens = encoder.encode(x)
+    assert tokens.shape == (2, 8, 1280)
+    one = encoder.encode(x[1:, 3:4])
+    torch.testing.assert_close(tokens[1, 3], one[0, 0], rtol=1e-3, atol=1e-4)
+    grid = open_encoder("efficientnet-lite0?image_size=64&grid=2")
+    assert grid.dim == 4 * 1280
+    assert grid.encode(x).shape == (2, 8, 4 * 1280)
+
+
+def test_a_vit_of_timm_and_its_grid(tmp_path):
+    args = {"img_size": 32, "patch_size": 8, "embed_dim": 12, "depth": 1, "num_heads": 2}
+    vit = timm.create_model("vit_tiny_patch16_224", num_classes=0, **args)
+    save_file(vit.state_dict(), tmp_path / "model.safetensors")
+    cfg = {"input_size": [3, 32, 32], "mean": [0.1] * 3, "std": [0.2] * 3, "crop_pct": 1.0, "num_classes": 0}
+    content = {
+        "architecture": "vit_tiny_patch16_224",
+        "num_classes": 0,
+        "pretrained_cfg": cfg,
+        "model_args": args,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    encoder = open_encoder(f"timm:local-dir:{tmp_path}?grid=2")
+    x = encoder.transform(frames(1))
+    vit.eval()
+    with torch.no_grad():
+        patches = vit.forward_features(x[0])[:, 1:].view(8, 4, 4, 12)
+    cells = [patches[:, r : r + 2, c : c + 2].mean((1, 2)) for r in (0, 2) for c in (0, 2)]
+    torch.testing.assert_close(encoder.encode(x)[0], torch.cat(cells, 1))
+
+
+def test_pooling_keeps_position():
+    patches = torch.arange(36.0).view(1, 6, 6, 1)
+    slow = [patches[0, r : r + 3, c : c + 3].mean() for r in (0, 3) for c in (0, 3)]
+    torch.testing.assert_close(pool_grid(patches, 2)[0], torch.stack(slow))
+
+
+# SeFAR ----------------------------------------------------------------------------------------------------
+
+
+def test_what_sefar_hands_over(sefar):
+    network = SefarEncoder.from_pretrained(sefar).eval()
+    x = network.transform(frames())
+    with torch.no_grad():
+        tokens = network.backbone(x)
+        clip = network.clip_feature(x)
+    grid = tokens[:, :, 1:].reshape(2, 8, 4, 4, 12)
+    cells = [grid[:, :, r : r + 2, c : c + 2].mean((2, 3)) for r in (0, 2) for c in (0, 2)]
+    owner = {slot: e for e, slots in enumerate(network.elements.slots) for slot in slots}
+    elements = network.backbone.element_tokens(tokens)
+    of_frame = torch.stack([elements[:, owner[slot]] for slot in range(8)], 1)
+    expected = {
+        "frames": torch.cat(cells, -1),
+        "elements": elements,
+        "clip": clip[:, None],
+        "all": torch.cat([*cells, of_frame, clip[:, None].expand(-1, 8, -1)], -1),
+    }
+    for name, value in expected.items():
+        encoder = open_encoder(f"sefar:{sefar}?tokens={name}")
+        torch.testing.assert_close(encoder.encode(encoder.transform(frames())), value)
+        assert (encoder.num_tokens, encoder.dim) == value.shape[1:]
+    torch.testing.assert_close(open_encoder(f"sefar:{sefar}").encode(x), expected["frames"])
+
+
+def test_all_encoders_look_at_the_same_frames(sefar):
+    middles = [(2 * i + 1) * 40 // 16 for i in range(8)]
+    for spec in (f"sefar:{sefar}", "efficientnet-lite0?image_size=32"):
+        assert open_encoder(spec).sampling.sample(40) == middles
+
+
+def test_the_fingerprint_tells_weights_and_use_apart(sefar, tmp_path):
+    base = open_encoder(f"sefar:{sefar}").fingerprint
+    assert open_encoder(f"sefar:{sefar}").fingerprint == base
+    prints = {base}
+    for option in ("tokens=clip", "tokens=all", "grid=4"):
+        prints.add(open_encoder(f"sefar:{sefar}?{option}").fingerprint)
+    network = SefarEncoder.from_pretrained(sefar)
+    with torch.no_grad():
+        network.head.classifier.bias[0] += 1e-3
+    network.save_pretrained(tmp_path / "other")
+    prints.add(open_encoder(f"sefar:{tmp_path / 'other'}").fingerprint)
+    network.crop = 1.0
+    assert len(prints) == 5
+    lite = {open_encoder(f"efficientnet-lite0?image_size={s}").fingerprint for s in (32, 64)}
+    assert len(lite) == 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("sefar", "expected 'sefar:FOLDER'"),
+        ("clip", "expected 'sefar:FOLDER'"),
+        ("sefar:/nowhere", "/nowhere: not a SeFAR encoder"),
+        ("sefar:{}?tokens=patches", "tokens must be one of frames, elements, clip, all"),
+        ("sefar:{}?grid=0", "grid must be a whole number"),
+        ("sefar:{}?grid=9", "4 × 4 patches only"),
+        ("sefar:{}?size=9", "no option 'size'"),
+        ("efficientnet-lite0?tokens=clip", "no option 'tokens'"),
+        ("timm:no_such_model", "timm could not load it"),
+    ],
+)
+def test_bad_specs_are_named(spec, message, sefar):
+    with pytest.raises(EncoderError, match=message):
+        open_encoder(spec.format(sefar))
+
+
+def test_a_runs_folder_points_to_its_networks(sefar):
+    with pytest.raises(EncoderError, match="not a SeFAR encoder; expected config"):
+        open_encoder(f"sefar:{sefar.parent}")
+    (sefar.parent / "teacher").symlink_to(sefar)
+    with pytest.raises(EncoderError, match=r"name .*/teacher"):
+        open_encoder(f"sefar:{sefar.parent}")
+
+
+def test_damaged_weights_are_named(sefar, tmp_path):
+    network = SefarEncoder.from_pretrained(sefar)
+    network.save_pretrained(tmp_path / "cut")
+    path = tmp_path / "cut" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(EncoderError, match=r"cut: config\.json and model"):
+        open_encoder(f"sefar:{tmp_path / 'cut'}")
+
+
+# The store ------------------------------------------------------------------------------------------------
+
+
+def configure(sefar: Path, data: Path, output: Path, **changes) -> ExtractConfig:
+    options = {"encoder": f"sefar:{sefar}", "clips": [data], "output": output, "workers": 0, "dtype": "fp32"}
+    return ExtractConfig(**{**options, **changes})
+
+
+def test_stored_features_are_the_encoders(sefar, data, tmp_path):
+    store = extract(configure(sefar, data, tmp_path / "store"))
+    encoder = open_encoder(f"sefar:{sefar}")
+    assert (len(store), store.views, store.num_tokens, store.dim) == (6, 1, 8, 48)
+    for i in range(6):
+        read = read_clip(Clip(data.parent / f"clip{i}.mp4", 0), TemporalElements().sample)
+        x = encoder.transform(torch.from_numpy(read)[None])
+        torch.testing.assert_close(store[f"clip{i}"], encoder.encode(x), rtol=1e-4, atol=1e-4)
+    again = FeatureStore.open(tmp_path / "store", encoder.fingerprint)
+    copy = pickle.loads(pickle.dumps(again))  # as a worker process gets it
+    assert torch.equal(copy["clip3"], store["clip3"])
+
+
+def test_views_are_of_other_frames_and_the_first_is_the_middle(sefar, data, tmp_path):
+    one = extract(configure(sefar, data, tmp_path / "one"))
+    many = extract(configure(sefar, data, tmp_path / "many", views=3, dtype="fp16"))
+    again = extract(configure(sefar, data, tmp_path / "again", views=3, dtype="fp16", workers=1, batch=4))
+    for clip in one.shards:
+        assert many[clip].shape == (3, 8, 48)
+        assert many[clip].dtype == torch.float16
+        torch.testing.assert_close(many[clip][0].float(), one[clip][0], rtol=2e-3, atol=2e-3)
+        assert not torch.equal(many[clip][1], many[clip][2])
+        torch.testing.assert_close(many[clip], again[clip], rtol=2e-3, atol=2e-3)
+
+
+def test_extraction_goes_on_where_it_was_stopped(sefar, data, tmp_path, monkeypatch, capsys):
+    import encoder.extract
+
+    monkeypatch.setattr(encoder.extract, "SHARD_CLIPS", 2)
+    seen = []
+    original = encoder.extract.read_clips
+
+    def stop_after(path, root):
+        return original(path, root)[:3]
+
+    with monkeypatch.context() as context:
+        context.setattr(encoder.extract, "read_clips", stop_after)
+        extract(configure(sefar, data, tmp_path / "store"))
+    (tmp_path / "store" / "features-00002.safetensors.tmp").write_bytes(b"half a shard")
+    before = {p: p.read_bytes() for p in (tmp_path / "store").glob("*.safetensors")}
+    capsys.readouterr()
+    store = extract(configure(sefar, data, tmp_path / "store"))
+    assert "3 of 6 clips to extract" in capsys.readouterr().out
+    assert all(p.read_bytes() == content for p, content in before.items())
+    whole = extract(configure(sefar, data, tmp_path / "whole"))
+    for clip in whole.shards:
+        torch.testing.assert_close(store[clip], whole[clip], rtol=1e-4, atol=1e-5)
+    assert not seen
+
+
+def test_features_of_another_encoder_are_refused(sefar, data, tmp_path):
+    extract(configure(sefar, data, tmp_path / "store"))
+    before = (tmp_path / "store" / "index.json").read_bytes()
+    with pytest.raises(EncoderError, match="holds features of 'sefar:"):
+        extract(configure(sefar, data, tmp_path / "store", encoder=f"sefar:{sefar}?tokens=clip"))
+    with pytest.raises(EncoderError, match="another views"):
+        extract(configure(sefar, data, tmp_path / "store", views=2))
+    with pytest.raises(EncoderError, match="not of the encoder asked for"):
+        FeatureStore.open(tmp_path / "store", "0123")
+    assert (tmp_path / "store" / "index.json").read_bytes() == before
+
+
+def test_a_store_says_what_is_wrong_with_it(sefar, data, tmp_path):
+    with pytest.raises(EncoderError, match="no feature store"):
+        FeatureStore.open(tmp_path)
+    store = extract(configure(sefar, data, tmp_path / "store"))
+    assert store.missing(["clip1", "other"]) == ["other"]
+    assert "clip1" in store
+    with pytest.raises(EncoderError, match="no features of the clip 'other'"):
+        store["other"]
+    (tmp_path / "store" / "features-00000.safetensors").write_bytes(b"cut")
+    with pytest.raises(EncoderError, match=r"features-00000\.safetensors: damaged"):
+        FeatureStore.open(tmp_path / "store")["clip1"]
+    (tmp_path / "store" / "index.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(EncoderError, match=r"index\.json: damaged"):
+        FeatureStore.open(tmp_path / "store")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(EncoderError, match="not a feature store and not empty"):
+        extract(configure(sefar, data, tmp_path / "full"))
+
+
+def test_extraction_through_the_command_line(sefar, data, tmp_path, capfd):
+    args = ["--encoder", f"sefar:{sefar}", "--clips", f"[{data}]", "--output", str(tmp_path / "store")]
+    assert main(["extract-features", *args, "--workers", "1", "--cache", str(tmp_path / "cache")]) == 0
+    store = FeatureStore.open(tmp_path / "store")
+    assert store["clip0"].dtype == torch.float16
+    assert np.isfinite(store["clip0"].float().numpy()).all()
+    assert main(["extract-features", *args, "--views", "2"]) == 2
+    assert "another views" in capfd.readouterr().err
