@@ -26,6 +26,7 @@ from sefar_mllm.prompts import PromptConfig
 CONFIG, ADAPTER, TOKENIZER = "sefar_mllm.json", "adapter", "tokenizer"
 ADAPTER_WEIGHTS = f"{ADAPTER}/adapter_model.safetensors"
 PROJECTOR_WEIGHTS = "projector.safetensors"
+MERGED = "."  # the name of a language model that stands in the checkpoint itself
 
 
 def architecture(model: PreTrainedModel) -> dict[str, Any]:
@@ -132,7 +133,8 @@ def load_checkpoint(folder: Path, dtype: torch.dtype, device: torch.device | str
         SefarMLLMError: when a part is missing, or the parts do not belong together.
     """
     config, values = read_config(folder)
-    causal = load_language_model(config.language_model, dtype, config.quantization == "nf4", device)
+    name = str(folder) if config.language_model == MERGED else config.language_model
+    causal = load_language_model(name, dtype, config.quantization == "nf4", device)
     if architecture(causal) != values["architecture"]:
         raise SefarMLLMError(
             f"{folder}: was trained on a language model of {values['architecture']}, but "

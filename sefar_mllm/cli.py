@@ -36,6 +36,7 @@ VERBS: dict[str, Verb] = {
     ),
     "finetune": Verb("sefar_mllm.finetune", "FinetuneConfig", "finetune", "teach a language model to answer"),
     "evaluate": Verb("sefar_mllm.evaluate", "EvaluateConfig", "evaluate", "score answers to a question file"),
+    "merge": Verb("sefar_mllm.merge", "MergeConfig", "merge", "put an adapter into its language model"),
 }
 
 USER_ERRORS = ("encoder.errors:EncoderError", "projector.errors:ProjectorError")

@@ -29,6 +29,7 @@ VICUNA_SYSTEM = (
 )
 
 AnswerFormat = Literal["letter", "text", "both"]
+Style = Literal["auto", "chat", "vicuna", "plain"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class PromptConfig:
 
     answer: AnswerFormat = "text"
     list_options: bool = True
-    style: Literal["auto", "chat", "vicuna", "plain"] = "auto"
+    style: Style = "auto"
     system: str | None = None
     max_length: int = 1024
 
@@ -105,7 +106,7 @@ class Prompter:
             )
         self.eos = (int(tokenizer.eos_token_id),)
 
-    def _style(self, model_name: str) -> str:
+    def _style(self, model_name: str) -> Style:
         has_template = bool(getattr(self.tokenizer, "chat_template", None))
         if self.config.style == "chat" and not has_template:
             raise SefarMLLMError(

@@ -12,6 +12,7 @@ import pytest
 import torch
 from mllm_sources import NAMES, easy_questions, easy_store, question_file, tiny_folder, tiny_tokenizer
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from sefar_mllm.checkpoint import ADAPTER_WEIGHTS, PROJECTOR_WEIGHTS
 from sefar_mllm.cli import main
@@ -19,8 +20,9 @@ from sefar_mllm.dataset import FinetuneDataset, collate
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.evaluate import EvaluateConfig, evaluate
 from sefar_mllm.finetune import FinetuneConfig, finetune
+from sefar_mllm.merge import MergeConfig, merge
 from sefar_mllm.model import LoraOptions, SefarMLLM
-from sefar_mllm.prompts import PromptConfig, Prompter
+from sefar_mllm.prompts import VIDEO_ID, PromptConfig, Prompter
 from sefar_mllm.statistics import wilson_interval
 from sefar_mllm.trainer import rate
 
@@ -119,6 +121,42 @@ def test_saved_and_loaded_is_the_same_model(world, taught, tmp_path):
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert again.settings == model.settings
+
+
+def test_merged_is_unmerged(world, taught, tmp_path):
+    merged = merge(MergeConfig(taught, tmp_path / "merged", "fp32"))
+    before, after = SefarMLLM.from_pretrained(taught), SefarMLLM.from_pretrained(merged)
+    ids = torch.randint(0, 300, (2, 9))
+    ids[:, 2:5] = VIDEO_ID
+    features = torch.randn(2, 3, 8)
+    logits = []
+    with torch.no_grad():
+        for model in (before, after):
+            logits.append(model.causal(inputs_embeds=model.embed(ids, features)).logits)
+    torch.testing.assert_close(logits[1], logits[0], atol=1e-4, rtol=1e-4)
+    plain = AutoModelForCausalLM.from_pretrained(merged)  # a folder like any other of Transformers
+    words = torch.randint(0, 300, (2, 9))
+    with torch.no_grad():
+        torch.testing.assert_close(plain(words).logits, after.causal(words).logits)
+    with pytest.raises(SefarMLLMError, match="exists"):
+        merge(MergeConfig(taught, merged))
+    with pytest.raises(SefarMLLMError, match="no adapter"):
+        merge(MergeConfig(merged, tmp_path / "again"))
+
+
+def test_generated_answers_are_counted(world, taught, tmp_path):
+    settings = EvaluateConfig(
+        taught, world / "val.jsonl", tmp_path, world / "features", score="generated", precision="fp32"
+    )
+    metrics = evaluate(settings)
+    rows = [
+        json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    assert len(rows) == 12
+    assert metrics["score"] == "generated"
+    assert metrics["unparsed_rate"] == sum(row["choice"] is None for row in rows) / 12
+    assert metrics["accuracy"] == sum(row["choice"] == row["answer"] for row in rows) / 12
+    assert metrics["accuracy"] > 0.7
 
 
 @pytest.mark.parametrize("part", [ADAPTER_WEIGHTS, PROJECTOR_WEIGHTS])

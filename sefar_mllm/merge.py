@@ -1,0 +1,65 @@
+"""Merging an adapter into its language model: a plain Transformers folder with a projector beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+
+from sefar_mllm.checkpoint import MERGED, save_checkpoint
+from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.language_model import Precision, resolve_dtype
+from sefar_mllm.model import SefarMLLM
+
+
+@dataclass(frozen=True)
+class MergeConfig:
+    """Merge a checkpoint's adapter into its language model.
+
+    Args:
+        checkpoint: folder that fine-tuning wrote.
+        output: new folder: loads in Transformers as a language model, and in this package with its projector.
+        precision: in which the merged weights are stored; the sums are made in float32.
+    """
+
+    checkpoint: Path
+    output: Path
+    precision: Precision = "bf16"
+
+
+def merge(config: MergeConfig) -> Path:
+    """Write the merged model. Returns its folder.
+
+    Raises:
+        SefarMLLMError: when the output exists, or the checkpoint has no adapter or 4-bit weights.
+    """
+    if config.output.exists():
+        raise SefarMLLMError(f"{config.output}: exists; name a new folder")
+    model = SefarMLLM.from_pretrained(config.checkpoint, torch.float32)
+    if not isinstance(model.language_model, PeftModel):
+        raise SefarMLLMError(f"{config.checkpoint}: has no adapter to merge")
+    if model.settings.quantization != "none":
+        raise SefarMLLMError(
+            f"{config.checkpoint}: was trained on {model.settings.quantization} weights, into which "
+            "nothing can be merged exactly; use the adapter as it is"
+        )
+    model.language_model = model.language_model.merge_and_unload()
+    model.language_model.to(dtype=resolve_dtype(config.precision, "cpu"))  # type: ignore[call-arg]
+    # The prompt's style may have followed the language model's name, which it loses here.
+    prompt = dataclasses.replace(model.settings.prompt, style=model.prompter.style)
+    model.settings = dataclasses.replace(model.settings, language_model=MERGED, prompt=prompt)
+    config.output.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{config.output.name}.", suffix=".tmp", dir=config.output.parent))
+    try:
+        model.causal.save_pretrained(partial)
+        model.tokenizer.save_pretrained(partial)
+        save_checkpoint(model, partial)
+        partial.rename(config.output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return config.output
