@@ -64,17 +64,22 @@ def build_encoder(config: ModelConfig, classes: list[ClassInfo], augment: Augmen
 
 
 def build_optimizer(config: OptimConfig, model: SefarEncoder) -> torch.optim.Optimizer:
-    """The optimizer; biases, norms and single tokens are not decayed."""
+    """The optimizer; biases, norms and single tokens are not decayed.
+
+    The backbone's rate is scaled but for what no image network gives it: the time embedding and
+    ``temporal_fc`` start at zero like a new head, and would not leave it in a short training.
+    """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        groups.setdefault((name.startswith("backbone."), parameter.dim() > 1), []).append(parameter)
+        new = not name.startswith("backbone.") or "time_embed" in name or "temporal_fc" in name
+        groups.setdefault((new, parameter.dim() > 1), []).append(parameter)
     parameters = [
         {
             "params": members,
             "weight_decay": config.weight_decay if decayed else 0.0,
-            "scale": config.backbone_scale if backbone else 1.0,
+            "scale": 1.0 if new else config.backbone_scale,
         }
-        for (backbone, decayed), members in groups.items()
+        for (new, decayed), members in groups.items()
     ]
     if config.name == "sgd":
         return torch.optim.SGD(parameters, config.learning_rate, momentum=config.momentum, nesterov=True)

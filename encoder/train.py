@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -35,6 +35,7 @@ from encoder.evaluate import accuracies, predict
 from encoder.progress import Window
 from encoder.recipes.base import find_recipe
 from encoder.run_folder import RunFolder
+from encoder.stopping import on_sigterm
 
 
 def train(config: TrainConfig) -> dict[str, float]:
@@ -59,19 +60,6 @@ def train(config: TrainConfig) -> dict[str, float]:
         AcceleratorState._reset_state()
 
 
-@contextmanager
-def on_sigterm(act: Callable[[], object]) -> Iterator[None]:
-    """Within the block, SIGTERM calls ``act`` instead of ending the process (main thread only)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: act())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 class Training:
     """One run: its data, networks and progress."""
 
@@ -81,6 +69,12 @@ class Training:
         self.accelerator = Accelerator(
             mixed_precision=config.mixed_precision, log_with=tracker, project_dir=config.output
         )
+        launched = int(os.environ.get("WORLD_SIZE", "1"))
+        if launched != self.accelerator.num_processes:
+            raise EncoderError(
+                f"{launched} processes were started, but each would train alone; without a GPU set "
+                "ACCELERATE_USE_CPU=true before 'torchrun'"
+            )
         self.n_parts = config.accumulate * self.accelerator.num_processes
         if config.labelled_batch % self.n_parts:
             raise EncoderError(

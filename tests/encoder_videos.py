@@ -32,16 +32,12 @@ def counting_frames(n: int, height: int = 48, width: int = 64) -> np.ndarray:
     )
 
 
-def moving_square(n: int, rightwards: bool, seed: int, size: int = 32) -> np.ndarray:
-    """A bright square on a dark, noisy ground that crosses the picture in one direction or the other."""
+def fading_frames(n: int, brighter: bool, seed: int, size: int = 32) -> np.ndarray:
+    """Noise that grows brighter or darker: every frame occurs in both directions."""
     rng = np.random.default_rng(seed)
-    frames = rng.integers(0, 40, (n, size, size, 3), dtype=np.uint8)
-    y, jitter = rng.integers(4, size - 12), rng.integers(0, 3)
-    for i in range(n):
-        place = i if rightwards else n - 1 - i
-        x = min(size - 8, jitter + round(place * (size - 10) / (n - 1)))
-        frames[i, y : y + 8, x : x + 8] = 220
-    return frames
+    ramp = np.linspace(30, 220, n)
+    levels = (ramp if brighter else ramp[::-1])[:, None, None, None]
+    return np.clip(levels + rng.integers(-25, 25, (n, size, size, 3)), 0, 255).astype(np.uint8)
 
 
 def write_direction_set(folder: Path, n: int, name: str, seed: int = 0) -> Path:
@@ -50,12 +46,12 @@ def write_direction_set(folder: Path, n: int, name: str, seed: int = 0) -> Path:
     rows = ["video,label"]
     for i in range(n):
         video = folder / f"{name}{i}.mp4"
-        write_video(video, moving_square(16, bool(i % 2), 1000 * seed + i))
+        write_video(video, fading_frames(16, bool(i % 2), 1000 * seed + i))
         rows.append(f"{video.name},{i % 2}")
     (folder / f"{name}.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     classes = [
-        {"name": "leftwards", "event": "FX", "set": 21},
-        {"name": "rightwards", "event": "FX", "set": 21},
+        {"name": "darker", "event": "FX", "set": 21},
+        {"name": "brighter", "event": "FX", "set": 21},
     ]
     (folder / "classes.json").write_text(json.dumps(classes), encoding="utf-8")
     return folder / f"{name}.csv"
