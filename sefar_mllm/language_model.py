@@ -155,6 +155,11 @@ def load_language_model(
     except (OSError, ValueError) as error:
         raise unreadable(name, error) from error
     model.requires_grad_(False)
+    for module in model.modules() if four_bit else ():
+        # On CPUs with AVX512-BF16, bitsandbytes repacks a layer for inference when it is first used in eval
+        # mode, and from then on no gradient passes through it: validation would silently end the training.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     if not four_bit:
         model.to(torch.device(device))  # type: ignore[arg-type]
     return model

@@ -50,16 +50,18 @@ def tiny_tokenizer(chat: bool = True) -> PreTrainedTokenizerFast:
     return fast
 
 
-def tiny_causal(kind: str = "llama", seed: int = 0, spread: float = 0.02) -> PreTrainedModel:
+def tiny_causal(kind: str = "llama", seed: int = 0, spread: float = 0.02, **sizes: int) -> PreTrainedModel:
     """A random causal language model of a few ten thousand weights of this standard deviation."""
     torch.manual_seed(seed)
-    config = AutoConfig.for_model(kind, vocab_size=len(tiny_tokenizer()), initializer_range=spread, **SIZES)
+    config = AutoConfig.for_model(
+        kind, vocab_size=len(tiny_tokenizer()), initializer_range=spread, **{**SIZES, **sizes}
+    )
     return AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
 
 
-def tiny_folder(folder: Path, seed: int = 0, chat: bool = True) -> Path:
+def tiny_folder(folder: Path, seed: int = 0, chat: bool = True, **sizes: int) -> Path:
     """A tiny language model with its tokenizer, on disk, whose frozen head is steep enough to learn with."""
-    tiny_causal(seed=seed, spread=0.5).save_pretrained(folder)
+    tiny_causal(seed=seed, spread=0.5, **sizes).save_pretrained(folder)
     tiny_tokenizer(chat).save_pretrained(folder)
     return folder
 
