@@ -44,8 +44,8 @@ class Budget:
 
 
 BUDGETS = {
-    "tiny": Budget(labelled=0.3, updates=60, steps=16, align_steps=60, views=1),
-    "mini": Budget(labelled=0.1, updates=500, steps=80, align_steps=300, views=4),
+    "tiny": Budget(labelled=0.3, updates=30, steps=10, align_steps=60, views=1),
+    "mini": Budget(labelled=0.1, updates=300, steps=70, align_steps=300, views=2),
     "full": Budget(labelled=0.1, updates=20000, steps=2000, align_steps=1000, views=4),
 }
 SEFAR, FRAMES, BLIND = "SeFAR", "EfficientNet-Lite0", "no video"
@@ -156,11 +156,11 @@ def encoder_config(folders: Folders, budget: Budget, seed: int, size: str) -> Tr
         ),
         model=ModelConfig(weights="minigym", image_size=80, drop_path=0.0),
         augment=AugmentConfig(crop_min=0.75, crop_max=1.0, horizontal_flip=True),
-        recipe=RecipeConfig(name="sefar", warmup_epochs=5, ema_decay=0.99),
+        recipe=RecipeConfig(name="sefar", warmup_epochs=10, ema_decay=0.99),
         optim=OptimConfig(
             name="adamw",
             learning_rate=1e-3,
-            backbone_scale=0.5,
+            backbone_scale=0.2,
             weight_decay=0.05,
             schedule="cosine",
             warmup_updates=20,
@@ -169,10 +169,10 @@ def encoder_config(folders: Folders, budget: Budget, seed: int, size: str) -> Tr
         epochs=30,
         updates=budget.updates,
         labelled_batch=16,
-        unlabelled_ratio=2,
+        unlabelled_ratio=1,
         mixed_precision="bf16",
         seed=seed,
-        evaluate_every=10 if size != "tiny" else 0,
+        evaluate_every=6 if size != "tiny" else 15,
     )
 
 
@@ -223,7 +223,7 @@ def evaluate_config(folders: Folders, name: str, seed: int) -> EvaluateConfig:
         questions=folders.qa / "val_questions.jsonl",
         output=folders.answers(name),
         features=None if name == BLIND else folders.features(name),
-        pmi=False,
+        pmi=name != BLIND,
         seed=seed,
     )
 

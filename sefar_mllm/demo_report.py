@@ -140,7 +140,7 @@ def curves(folders: Folders) -> list[Curves]:
         "SeFAR training: top-1 on all validation clips",
         "update",
         "top-1 (%)",
-        {name: read_series(log, "update", f"{name}/top1") for name in ("student", "teacher")},
+        {name: read_series(log, "update", f"{name}_top1") for name in ("student", "teacher")},
     )
     fine = {
         name: read_series(folders.model(name) / "metrics.jsonl", "step", "loss")

@@ -72,7 +72,7 @@ class Scene:
     def draw(cls, rng: np.random.Generator, px: int) -> Scene:
         """A random venue at ``px`` pixels."""
         side = px * SUPERSAMPLING
-        azimuth = np.radians(rng.uniform(-32, 32) + (180 if rng.random() < 0.5 else 0))
+        azimuth = np.radians(rng.uniform(-24, 24))
         noise = rng.normal(0, rng.uniform(2, 7), (px + 32, px + 32, 3)).astype(np.int16)
         return cls(
             azimuth, np.radians(rng.uniform(-4, 18)), rng.uniform(0.88, 1.1), _backdrop(rng, side), noise

@@ -64,7 +64,7 @@ def _warp(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Uneven speed: what a moment shows must not follow from when it comes."""
     return (
         time
-        + rng.uniform(-0.16, 0.16) * np.sin(np.pi * time)
+        + rng.uniform(-0.12, 0.12) * np.sin(np.pi * time)
         + rng.uniform(-0.05, 0.05) * np.sin(2 * np.pi * time)
     )
 
@@ -97,7 +97,7 @@ def _salto(e: Element, time: np.ndarray, rng: np.random.Generator, stature: np.n
     keys += [(off + 0.82 * span, shape), (land, LIFT), (land + 0.06, LAND), (1.05, STAND)]
     pitch = 360.0 * e.saltos * e.direction * (0.75 * phase + 0.25 * _smooth(phase))
     twist = 360.0 * e.turns * rng.choice([-1, 1]) * _smooth((phase - 0.08) / 0.84)
-    facing = rotation("z", np.full(len(time), rng.uniform(-25, 25)))
+    facing = rotation("z", np.full(len(time), rng.uniform(-15, 15)))
     turned = facing @ rotation("y", pitch) @ rotation("z", twist)
     height = rng.uniform(0.55, 0.85) + 0.45 * (e.saltos - 1)
     world = _place(joints(_keyframes(time, keys), stature), turned)
@@ -110,7 +110,7 @@ def _jump(e: Element, time: np.ndarray, rng: np.random.Generator, stature: np.nd
     keys = [(0.0, STAND), (off * 0.65, CROUCH), (off, LIFT), (off + 0.35 * span, shape)]
     keys += [(off + 0.6 * span, shape), (land - 0.02, LIFT), (land + 0.06, LAND), (1.05, STAND)]
     yaw = 360.0 * e.turns * rng.choice([-1, 1]) * _smooth((phase - 0.02) / 0.96)
-    world = _place(joints(_keyframes(time, keys), stature), rotation("z", rng.uniform(-70, 70) + yaw))
+    world = _place(joints(_keyframes(time, keys), stature), rotation("z", rng.uniform(-30, 30) + yaw))
     return _airborne(world, phase, rng.uniform(0.4, 0.6), rng.uniform(0.1, 0.7))
 
 
@@ -119,7 +119,7 @@ def _turn(e: Element, time: np.ndarray, rng: np.random.Generator, stature: np.nd
     keys = [(0.0, LAND), (begin, shape), (end, shape), (1.05, STAND)]
     phase = np.clip((time - begin) / (end - begin), 0, 1)
     yaw = 360.0 * e.turns * rng.choice([-1, 1]) * (0.6 * phase + 0.4 * _smooth(phase))
-    world = _place(joints(_keyframes(time, keys), stature), rotation("z", rng.uniform(0, 360) + yaw))
+    world = _place(joints(_keyframes(time, keys), stature), rotation("z", rng.uniform(-60, 60) + yaw))
     toe = world[:, INDEX["ankle_r"]].copy()
     toe[:, 2] = world[..., 2].min(axis=1)
     return world - toe[:, None]
@@ -129,7 +129,7 @@ def _circle(e: Element, time: np.ndarray, rng: np.random.Generator, stature: np.
     shape, bend = CIRCLE_SHAPES[e.shape], rng.uniform(0.12, 0.18)
     keys = [(0.0, HANG), (bend + 0.08, shape), (0.72, shape), (0.86, HANG), (1.05, HANG)]
     phase = _smooth(time) * 0.35 + 0.65 * np.clip(time, 0, 1)
-    pitch = 180.0 + 360.0 * e.direction * phase + rng.uniform(-30, 30)
+    pitch = 180.0 + 360.0 * e.direction * phase + rng.uniform(-20, 20)
     twist = 360.0 * e.turns * rng.choice([-1, 1]) * _smooth((time - rng.uniform(0.5, 0.62)) / 0.36)
     turned = rotation("y", pitch) @ rotation("z", twist)
     world = _place(joints(_keyframes(time, keys), stature), turned)
