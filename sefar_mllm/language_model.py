@@ -159,7 +159,7 @@ def load_language_model(
         # On CPUs with AVX512-BF16, bitsandbytes repacks a layer for inference when it is first used in eval
         # mode, and from then on no gradient passes through it: validation would silently end the training.
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010
     if not four_bit:
         model.to(torch.device(device))  # type: ignore[arg-type]
     return model
