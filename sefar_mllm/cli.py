@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from dataclasses import dataclass
+from typing import get_type_hints
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,7 @@ def usage() -> str:
     return (
         "usage: sefar-mllm VERB [options]\n\nverbs:\n"
         + "\n".join(lines)
-        + (
-            "\n\n'sefar-mllm VERB --help' lists a verb's options; '--config FILE.yaml' reads them from a file.\n"
-        )
+        + "\n\n'sefar-mllm VERB --help' lists a verb's options; --config FILE.yaml reads them from a file.\n"
     )
 
 
@@ -60,6 +59,21 @@ def load(path: str) -> type:
     """The object that ``module:name`` names."""
     module, name = path.split(":")
     return getattr(importlib.import_module(module), name)
+
+
+def spelled_out(args: list[str], options: type) -> list[str]:
+    """Arguments as jsonargparse reads them: ``--available-only`` becomes ``--available_only=true``."""
+    flags = {f"--{name}" for name, hint in get_type_hints(options).items() if hint is bool}
+    spelled = []
+    for place, arg in enumerate(args):
+        if arg.startswith("--"):
+            name, equals, value = arg.partition("=")
+            arg = name.replace("-", "_").replace("__", "--", 1) + equals + value
+            bare = place + 1 == len(args) or args[place + 1].startswith("--")
+            if arg in flags and bare:
+                arg += "=true"
+        spelled.append(arg)
+    return spelled
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -79,9 +93,10 @@ def main(argv: list[str] | None = None) -> int:
     verb = VERBS[args[0]]
     from jsonargparse import auto_cli
 
+    options = load(f"{verb.module}:{verb.config}")
     config = auto_cli(
-        load(f"{verb.module}:{verb.config}"),
-        args=args[1:],
+        options,
+        args=spelled_out(args[1:], options),
         as_positional=verb.positional,
         prog=f"sefar-mllm {args[0]}",
     )

@@ -196,6 +196,7 @@ def extract_features(folders: Folders, name: str, spec: str, budget: Budget, see
         views=budget.views,
         seed=seed,
         precision="bf16",
+        workers=0,  # the encoder keeps both cores busy; decoding these small videos takes little beside it
     )
     extract(config)
 

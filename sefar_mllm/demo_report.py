@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from encoder.clips import Clip
 from encoder.elements import TemporalElements
 from encoder.reader import read_clip
+from gym_qa.minigym.elements import SETS
 from gym_qa.questions import Question, read_questions
 from gym_qa.table import read_classes
 from sefar_mllm.report import (
@@ -57,7 +58,10 @@ def report_demo(folders: Folders, size: str, seed: int, seconds: dict[str, float
         rows=rows,
         comparisons=comparisons,
         breakdowns=[
-            Breakdown(f"Accuracy of {name} by set", accuracy_by(right[name], [q.set for q in questions]))
+            Breakdown(
+                f"Accuracy of {name} by set",
+                accuracy_by(right[name], [f"{q.set} {SETS.get(q.set, '')}" for q in questions]),
+            )
             for name in (SEFAR, FRAMES)
         ],
         curves=curves(folders),

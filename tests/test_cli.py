@@ -1,0 +1,70 @@
+"""The command's table of verbs, its spelling of options, and the rules between the packages."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sefar_mllm.cli import VERBS, load, main, spelled_out
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("encoder", "projector", "gym_qa")
+
+
+def imports(path: Path) -> set[str]:
+    """Top-level names that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name.split(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_three_rooms_import_neither_one_another_nor_the_language_side(room):
+    others = {*ROOMS, "sefar_mllm"} - {room}
+    files = list((ROOT / room).rglob("*.py"))
+    assert files
+    assert {str(f): imports(f) & others for f in files if imports(f) & others} == {}
+
+
+def test_help_lists_every_verb(capsys):
+    assert main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in VERBS)
+
+
+@pytest.mark.parametrize("name", list(VERBS))
+def test_every_verb_has_its_options_and_function(name, capsys):
+    verb = VERBS[name]
+    assert callable(load(f"{verb.module}:{verb.function}"))
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    assert "--config" in capsys.readouterr().out
+
+
+def test_an_unknown_verb_is_named(capsys):
+    assert main(["trian"]) == 2
+    assert "'trian'" in capsys.readouterr().err
+
+
+@dataclass(frozen=True)
+class Options:
+    available_only: bool = False
+    name: str = ""
+
+
+def test_dashes_and_bare_flags_are_spelled_out():
+    assert spelled_out(["--available-only", "--name", "a-b"], Options) == [
+        "--available_only=true",
+        "--name",
+        "a-b",
+    ]
+    assert spelled_out(["--available_only", "false"], Options) == ["--available_only", "false"]
+    assert spelled_out(["--name=x-y", "--available-only"], Options) == ["--name=x-y", "--available_only=true"]
