@@ -5,7 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 from dataclasses import dataclass
-from typing import get_type_hints
+from typing import Any, get_type_hints
+
+from encoder.errors import EncoderError
+from gym_qa.errors import GymQAError
+from projector.errors import ProjectorError
+from sefar_mllm.errors import SefarMLLMError
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,7 @@ VERBS: dict[str, Verb] = {
     "merge": Verb("sefar_mllm.merge", "MergeConfig", "merge", "put an adapter into its language model"),
 }
 
-USER_ERRORS = ("encoder.errors:EncoderError", "projector.errors:ProjectorError")
-USER_ERRORS += ("gym_qa.errors:GymQAError", "sefar_mllm.errors:SefarMLLMError")
+USER_ERRORS = (EncoderError, ProjectorError, GymQAError, SefarMLLMError)
 
 
 def usage() -> str:
@@ -55,7 +59,7 @@ def usage() -> str:
     )
 
 
-def load(path: str) -> type:
+def load(path: str) -> Any:
     """The object that ``module:name`` names."""
     module, name = path.split(":")
     return getattr(importlib.import_module(module), name)
@@ -102,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         load(f"{verb.module}:{verb.function}")(config)
-    except tuple(load(path) for path in USER_ERRORS) as error:
+    except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
