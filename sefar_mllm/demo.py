@@ -142,7 +142,7 @@ class Stages:
         print(f"  {name}: {self.seconds[name]:.0f} s", flush=True)
 
 
-def encoder_config(folders: Folders, budget: Budget, seed: int, size: str) -> TrainConfig:
+def encoder_config(folders: Folders, budget: Budget, seed: int) -> TrainConfig:
     """SeFAR's training on MiniGym; ``configs/encoder/minigym.yaml`` says the same for ``mini``."""
     return TrainConfig(
         output=folders.encoder,
@@ -172,7 +172,7 @@ def encoder_config(folders: Folders, budget: Budget, seed: int, size: str) -> Tr
         unlabelled_ratio=1,
         mixed_precision="bf16",
         seed=seed,
-        evaluate_every=6 if size != "tiny" else 15,
+        evaluate_every=15,
     )
 
 
@@ -247,7 +247,7 @@ def run_demo(config: DemoConfig) -> None:
             BuildQAConfig(output=folders.qa, data=folders.data, fraction=budget.labelled, seed=config.seed)
         ),
     )
-    stages.do("train SeFAR", lambda: train(encoder_config(folders, budget, config.seed, config.size)))
+    stages.do("train SeFAR", lambda: train(encoder_config(folders, budget, config.seed)))
     for encoder, spec in ((SEFAR, f"sefar:{folders.encoder / 'teacher'}"), (FRAMES, "efficientnet-lite0")):
         stages.do(
             f"extract features, {encoder}",

@@ -44,7 +44,7 @@ def stated(found: dict, said: dict) -> dict:
 
 def test_the_shipped_configurations_are_the_demos():
     said = yaml.safe_load((ROOT / "configs/encoder/minigym.yaml").read_text(encoding="utf-8"))
-    found = asdict(encoder_config(FOLDERS, BUDGETS["mini"], 0, "mini"))
+    found = asdict(encoder_config(FOLDERS, BUDGETS["mini"], 0))
     for place in (said, found):
         place.pop("output")
         place["data"] = {"short_side": place["data"]["short_side"]}
