@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -245,8 +246,10 @@ def load_questions(path: Path) -> list[Question]:
     if path.is_dir():
         from datasets import load_dataset
 
-        splits = load_dataset(str(path))
-        rows = [row for split in splits.values() for row in split]
+        # a cache of its own: the shared one may answer with an earlier folder of the same name
+        with tempfile.TemporaryDirectory() as cache:
+            splits = load_dataset(str(path), cache_dir=cache)
+            rows = [row for split in splits.values() for row in split]
         return [question_from(row, f"{path}, row {number}") for number, row in enumerate(rows)]
     if path.suffix == ".jsonl":
         return read_questions(path)
