@@ -16,11 +16,12 @@ from encoder.clips import Clip, read_clips
 from encoder.data import FrameSource, derive_seed, open_source
 from encoder.errors import EncoderError
 from encoder.reader import Frames
-from encoder.store import FeatureStore
+from encoder.store import FeatureStore, ordered_fingerprint
 from encoder.visual import VisualEncoder, open_encoder
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 SHARD_CLIPS = 512
+FrameOrder = Literal["filmed", "reversed", "shuffled"]
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,16 @@ class ExtractConfig:
     Stopped at any moment and started again, it goes on with the clips that are not stored yet.
 
     Attributes:
-        encoder: The visual encoder: ``sefar:FOLDER``, ``timm:NAME`` or ``efficientnet-lite0``, with options
-            as in ``sefar:FOLDER?tokens=elements``.
+        encoder: The visual encoder: ``sefar:FOLDER``, ``timm:NAME``, ``hf:NAME-OR-FOLDER`` or
+            ``efficientnet-lite0``, with options as in ``sefar:FOLDER?tokens=elements``.
         clips: Clip lists.
         output: Folder of the feature store.
         video_root: Folder that the videos' paths start from; by default each clip list's own.
         views: Views of a clip: the first of the middle frames, the others of frames drawn at random.
-        seed: Seed of the frames of the other views.
+        frame_order: Order in which the encoder is shown a clip's frames: as filmed, reversed or shuffled (by
+            the seed and the clip). The others are controls: who does not need the right order does not look
+            at time. Such a store has a fingerprint of its own and serves evaluation alone.
+        seed: Seed of the frames of the other views, and of shuffling.
         short_side: Short side in pixels that frames are decoded to; by default that of the video.
         reader: decord or pyav.
         cache: Folder of decoded clips.
@@ -52,6 +56,7 @@ class ExtractConfig:
     output: Path
     video_root: Path | None = None
     views: int = 1
+    frame_order: FrameOrder = "filmed"
     seed: int = 0
     short_side: int | None = None
     reader: Literal["decord", "pyav"] = "decord"
@@ -104,9 +109,10 @@ def extract(config: ExtractConfig) -> FeatureStore:
 
 
 def _open_store(config: ExtractConfig, encoder: VisualEncoder) -> FeatureStore:
+    identity = ordered_fingerprint(encoder.fingerprint, config.frame_order)
     facts = {
         "encoder": config.encoder,
-        "fingerprint": encoder.fingerprint,
+        "fingerprint": identity,
         "sampling": str(encoder.sampling),
         "dim": encoder.dim,
         "num_tokens": encoder.num_tokens,
@@ -122,7 +128,7 @@ def _open_store(config: ExtractConfig, encoder: VisualEncoder) -> FeatureStore:
         store = FeatureStore(config.output, facts, {})
         store.write_index()
         return store
-    store = FeatureStore.open(config.output, encoder.fingerprint)
+    store = FeatureStore.open(config.output, identity)
     changed = [
         k for k in ("views", "seed", "short_side", "precision", "dtype") if store.facts.get(k) != facts[k]
     ]
@@ -139,7 +145,7 @@ class _ViewFrames(Dataset[Any]):
 
     def __init__(self, config: ExtractConfig, encoder: VisualEncoder, clips: list[Clip], source: FrameSource):
         self.views, self.seed, self.sampling = config.views, config.seed, encoder.sampling
-        self.clips, self.source = clips, source
+        self.order, self.clips, self.source = config.frame_order, clips, source
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -148,16 +154,24 @@ class _ViewFrames(Dataset[Any]):
         clip = self.clips[i]
 
         def choose(n_frames: int) -> list[int]:
-            frames = self.sampling.sample(n_frames)
-            for view in range(1, self.views):
+            frames: list[int] = []
+            for view in range(self.views):
                 generator = torch.Generator().manual_seed(derive_seed(self.seed, clip.id, view))
-                frames += self.sampling.sample(n_frames, generator)
+                drawn = self.sampling.sample(n_frames, generator if view else None)
+                frames += in_order(drawn, self.order, generator)
             return frames
 
         try:
             return clip.id, self.source.read(clip, choose)
         except EncoderError as error:
             return str(error)
+
+
+def in_order(frames: list[int], order: FrameOrder, generator: torch.Generator) -> list[int]:
+    """Frame indices in the order in which they are shown."""
+    if order == "shuffled":
+        return [frames[i] for i in torch.randperm(len(frames), generator=generator).tolist()]
+    return frames[::-1] if order == "reversed" else frames
 
 
 def _as_list(items: list[Any]) -> list[Any]:

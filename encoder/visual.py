@@ -1,6 +1,7 @@
 """Visual encoders: whatever turns the frames of a clip into tokens for a language model.
 
-All of them look at the same frames of a clip: the middle of each of eight equal bins, in order of time.
+All look at the middles of equal stretches of a clip, in order of time: eight, so the same frames, except for
+video models that are made for another number.
 """
 
 from __future__ import annotations
@@ -91,9 +92,13 @@ def open_encoder(spec: str, device: str | torch.device = "cpu") -> VisualEncoder
               position is kept), ``elements`` (the token of each temporal element), ``clip`` (the clip
               feature) or ``all`` (per frame: patches, its element's token and the clip feature);
             - ``timm:NAME``: an image model of timm, frame by frame, with its own preprocessing;
-            - ``efficientnet-lite0``: the same with the ImageNet weights that a Python package carries.
+            - ``efficientnet-lite0``: the same with the ImageNet weights that a Python package carries;
+            - ``hf:NAME-OR-FOLDER``: a vision model of Transformers with its own processor: image models
+              (CLIP, SigLIP, DINOv2, ViT …) frame by frame, video models (VideoMAE, ViViT, TimeSformer) over
+              as many frames as they were made for; ``?frames=`` shows them fewer, each several times.
 
-            Image models take ``?grid=`` (default 1: one pooled vector a frame) and ``?image_size=``.
+            All but SeFAR's take ``?grid=`` (default 1: one pooled vector a frame), timm's also
+            ``?image_size=``.
         device: Where it runs.
 
     Raises:
@@ -108,9 +113,13 @@ def open_encoder(spec: str, device: str | torch.device = "cpu") -> VisualEncoder
         from encoder.visual_image import ImageTokens
 
         return ImageTokens(parsed, torch.device(device))
+    if parsed.kind == "hf" and parsed.name:
+        from encoder.visual_hf import HFTokens
+
+        return HFTokens(parsed, torch.device(device))
     raise EncoderError(
-        f"encoder {spec!r}: expected 'sefar:FOLDER', 'timm:NAME' or 'efficientnet-lite0', with options as in "
-        "'sefar:FOLDER?tokens=clip'"
+        f"encoder {spec!r}: expected 'sefar:FOLDER', 'timm:NAME', 'hf:NAME-OR-FOLDER' or "
+        "'efficientnet-lite0', with options as in 'sefar:FOLDER?tokens=clip'"
     )
 
 
