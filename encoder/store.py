@@ -14,6 +14,11 @@ from encoder.checkpoint import write_json
 from encoder.errors import EncoderError
 
 
+def ordered_fingerprint(fingerprint: str, frame_order: str) -> str:
+    """Fingerprint of the features that an encoder makes of frames in this order (``filmed`` is its own)."""
+    return fingerprint if frame_order == "filmed" else f"{fingerprint}-{frame_order}"
+
+
 class FeatureStore:
     """Features of clips, memory-mapped: ``store[clip_id]`` is a tensor ``(views, tokens, dim)``.
 
