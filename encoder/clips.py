@@ -49,7 +49,25 @@ class ClassInfo:
 
 
 def read_clips(path: Path, video_root: Path | None = None) -> list[Clip]:
-    """Reads a clip list and checks that every video is there.
+    """Reads a clip list, as :func:`read_numbered_clips` does, and checks that every video is there.
+
+    Raises:
+        EncoderError: No such list, a line that does not parse, no clip in it, or videos that are missing.
+    """
+    clips = [clip for _, clip in read_numbered_clips(path, video_root)]
+    missing = [clip.path for clip in clips if not clip.path.is_file()]
+    if missing:
+        root = path.parent if video_root is None else video_root
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise EncoderError(
+            f"{path}: {missing[0]} is not there{more}; put the videos under {root}, name their folder as the "
+            "video root, or take them out of the list"
+        )
+    return clips
+
+
+def read_numbered_clips(path: Path, video_root: Path | None = None) -> list[tuple[int, Clip]]:
+    """Reads a clip list: the number of its line and the clip, whether or not the video is there.
 
     Two forms: CSV with a header ``video,label[,start,end]`` (seconds; an empty label means none), or lines
     ``<path> <label>`` without a header, as FineGym and SVFormer keep them.
@@ -59,7 +77,7 @@ def read_clips(path: Path, video_root: Path | None = None) -> list[Clip]:
         video_root: Folder that the videos' paths start from; None for the clip list's own.
 
     Raises:
-        EncoderError: No such list, a line that does not parse, no clip in it, or videos that are missing.
+        EncoderError: No such list, a line that does not parse, or no clip in it.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -73,7 +91,7 @@ def read_clips(path: Path, video_root: Path | None = None) -> list[Clip]:
     clips = []
     for number, fields in read(path, lines):
         try:
-            clips.append(_clip(root, fields))
+            clips.append((number, _clip(root, fields)))
         except ValueError as error:
             raise EncoderError(
                 f"{path}, line {number}: {error}; expected 'video,label[,start,end]' under such a header, "
@@ -81,13 +99,6 @@ def read_clips(path: Path, video_root: Path | None = None) -> list[Clip]:
             ) from None
     if not clips:
         raise EncoderError(f"{path}: holds no clip")
-    missing = [clip.path for clip in clips if not clip.path.is_file()]
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise EncoderError(
-            f"{path}: {missing[0]} is not there{more}; put the videos under {root}, name their folder as the "
-            "video root, or take them out of the list"
-        )
     return clips
 
 

@@ -87,13 +87,21 @@ class ClipStream(Dataset[Any]):
         clips: The clips.
         source: Where their frames come from.
         elements: The temporal elements, which say how many frames are wanted and from where.
-        seed: Seed of order and frames; None keeps the clips in order and takes the middle frames, once.
+        seed: Seed of order and frames; None keeps the clips in order and takes fixed frames, once.
+        views: Without a seed: sets of frames of a clip, one behind the other. Each bin is cut into as many
+            parts, and a view takes the middle of its part; one view is that of the middle frames.
     """
 
     def __init__(
-        self, clips: list[Clip], source: FrameSource, elements: TemporalElements, seed: int | None
+        self,
+        clips: list[Clip],
+        source: FrameSource,
+        elements: TemporalElements,
+        seed: int | None,
+        views: int = 1,
     ) -> None:
         self.clips, self.source, self.elements, self.seed = clips, source, elements, seed
+        self.views = views
 
     def __getitem__(self, position: int) -> tuple[Frames | None, int, str, str]:
         turn, place = divmod(position, len(self.clips))
@@ -103,10 +111,16 @@ class ClipStream(Dataset[Any]):
             generator = torch.Generator().manual_seed(derive_seed(self.seed, "frames", position))
         clip = self.clips[place]
         try:
-            frames = self.source.read(clip, lambda n: self.elements.sample(n, generator))
+            frames = self.source.read(clip, lambda n: self._choose(n, generator))
             return frames, clip.label, clip.id, ""
         except EncoderError as error:
             return None, clip.label, clip.id, str(error)
+
+    def _choose(self, n_frames: int, generator: torch.Generator | None) -> list[int]:
+        if generator is not None:
+            return self.elements.sample(n_frames, generator)
+        places = [(view + 0.5) / self.views for view in range(self.views)]
+        return [i for place in places for i in self.elements.sample(n_frames, place=place)]
 
 
 @lru_cache(maxsize=8)
@@ -178,11 +192,15 @@ def evaluation_batches(
     rank: int,
     world: int,
     workers: int,
+    views: int = 1,
 ) -> DataLoader[Any]:
-    """Every clip once, middle frames; process ``rank`` of ``world`` takes every ``world``-th clip."""
+    """Every clip once, at fixed frames; process ``rank`` of ``world`` takes every ``world``-th clip.
+
+    With several temporal ``views`` (see :class:`ClipStream`) a batch has ``views · N`` frames of each clip.
+    """
     mine = list(range(rank, len(clips), world))
     positions = [mine[i : i + batch] for i in range(0, len(mine), batch)]
-    return _loader(ClipStream(clips, source, elements, None), positions, workers)
+    return _loader(ClipStream(clips, source, elements, None, views), positions, workers)
 
 
 def open_source(

@@ -87,15 +87,18 @@ class TemporalElements:
             owner[list(element)] = number
         return owner[:, None] == owner[None]
 
-    def sample(self, n_frames: int, generator: torch.Generator | None = None) -> list[int]:
+    def sample(
+        self, n_frames: int, generator: torch.Generator | None = None, place: float = 0.5
+    ) -> list[int]:
         """Frame index for each slot, in slot order.
 
         Cuts the clip into ``N`` equal bins. With a generator a frame is drawn uniformly inside each bin
-        (training); without one it is the middle of the bin (evaluation).
+        (training); without one it is the middle of the bin (evaluation), or another ``place`` in it.
 
         Args:
             n_frames: Frames in the clip, ``F``. Fewer than the context element has is an error.
-            generator: Source of randomness, or None for the middle frames.
+            generator: Source of randomness, or None for a fixed place.
+            place: Where in its bin the frame lies without a generator: 0 … 1, the start to the end.
 
         Raises:
             EncoderError: ``F < sizes[-1]``. The caller adds the name of the file.
@@ -113,5 +116,5 @@ class TemporalElements:
         for slots, bins in zip(self.slots, elements, strict=True):
             for slot, j in zip(slots, bins, strict=True):
                 low, high = edges[j], edges[j + 1]
-                frames[slot] = low + int(draws[slot] * (high - low)) if draws else (low + high) // 2
+                frames[slot] = low + int((draws[slot] if draws else place) * (high - low))
         return frames

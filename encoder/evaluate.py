@@ -45,11 +45,11 @@ def predict(
     accelerator: Accelerator,
     n_crops: int = 1,
 ) -> tuple[dict[str, Tensor], Tensor, list[str]]:
-    """Probabilities of every network for every clip, averaged over the crops.
+    """Probabilities of every network for every clip, averaged over temporal views and crops.
 
     Args:
         networks: Networks by name; they see the same decoded frames.
-        batches: This process's part of the clips.
+        batches: This process's part of the clips; their frames may be those of several temporal views.
         accelerator: Gathers the parts of all processes.
         n_crops: Crops of each clip: 1 or 3.
 
@@ -71,8 +71,9 @@ def predict(
         for name, network in networks.items():
             x = network.transform(batch.frames, batch.sizes, n_crops)
             with accelerator.autocast():
-                logits = network(x)
-            scores[name] = logits.float().softmax(-1).view(n_crops, len(batch.labels), -1).mean(0).cpu()
+                logits = network(x.unflatten(1, (-1, network.elements.n_frames)).flatten(0, 1))
+            each = logits.float().softmax(-1).view(n_crops, len(batch.labels), -1, network.num_classes)
+            scores[name] = each.mean((0, 2)).cpu()
         for i, clip in enumerate(batch.clips):
             rows.append((clip, int(batch.labels[i]), {name: s[i] for name, s in scores.items()}))
     for name, network in networks.items():

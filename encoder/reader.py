@@ -129,6 +129,22 @@ def _unreadable(path: Path, reason: object) -> EncoderError:
     )
 
 
+def open_video(
+    path: Path, short_side: int | None = None, reader: str = "decord"
+) -> DecordReader | PyAVReader:
+    """Opens a video with ``decord`` or ``pyav``. Raises EncoderError for one that is missing, not a video, or
+    cut off."""
+    if reader not in READERS:
+        raise EncoderError(f"reader {reader!r}: expected one of {', '.join(READERS)}")
+    video = READERS[reader](path, short_side)
+    if video.n_frames < video.facts.n_frames:
+        raise EncoderError(
+            f"{path}: cut off: {video.n_frames} frames of the {video.facts.n_frames} that its header "
+            "promises; fetch it again"
+        )
+    return video
+
+
 def read_clip(
     clip: Clip,
     choose: Callable[[int], list[int]] | None = None,
@@ -149,15 +165,8 @@ def read_clip(
     Raises:
         EncoderError: The file is missing, cut off, damaged or too short; the message names it.
     """
-    if reader not in READERS:
-        raise EncoderError(f"reader {reader!r}: expected one of {', '.join(READERS)}")
-    video = READERS[reader](clip.path, short_side)
-    if video.n_frames < video.facts.n_frames:
-        raise EncoderError(
-            f"{clip.path}: cut off: {video.n_frames} frames of the {video.facts.n_frames} that its header "
-            "promises; fetch it again"
-        )
-    first, last = _span(clip, video.facts.fps, video.n_frames)
+    video = open_video(clip.path, short_side, reader)
+    first, last = clip_span(clip, video.facts.fps, video.n_frames)
     try:
         chosen = list(range(last - first)) if choose is None else choose(last - first)
     except EncoderError as error:
@@ -165,8 +174,12 @@ def read_clip(
     return video.read([first + i for i in chosen])
 
 
-def _span(clip: Clip, fps: float, n_frames: int) -> tuple[int, int]:
-    """First frame of the clip and the one after its last."""
+def clip_span(clip: Clip, fps: float, n_frames: int) -> tuple[int, int]:
+    """First frame of the clip and the one after its last, in a video of ``n_frames``.
+
+    Raises:
+        EncoderError: The video ends before the clip does.
+    """
     first = 0 if clip.start is None else round(clip.start * fps)
     last = n_frames if clip.end is None else round(clip.end * fps)
     # Annotated ends lie now and then a few frames behind the video's.

@@ -36,9 +36,16 @@ VERBS: dict[str, Verb] = {
     ),
     "export-qa": Verb("gym_qa.exports", "ExportQAConfig", "export_qa", "questions in other tools' formats"),
     "cut-clips": Verb("gym_qa.cut", "CutClipsConfig", "cut_clips", "full videos to trimmed clips"),
+    "doctor": Verb("sefar_mllm.doctor", "DoctorConfig", "doctor", "find clips that cannot be used"),
     "train-encoder": Verb("encoder.train", "TrainConfig", "train", "train a video encoder from few labels"),
     "extract-features": Verb(
         "encoder.extract", "ExtractConfig", "extract", "store a visual encoder's features"
+    ),
+    "evaluate-encoder": Verb(
+        "sefar_mllm.evaluate_encoder",
+        "EvaluateEncoderConfig",
+        "evaluate_encoder",
+        "measure a trained video encoder",
     ),
     "finetune": Verb("sefar_mllm.finetune", "FinetuneConfig", "finetune", "teach a language model to answer"),
     "evaluate": Verb("sefar_mllm.evaluate", "EvaluateConfig", "evaluate", "score answers to a question file"),
