@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -16,6 +18,9 @@ from projector.build import ProjectorSpec, build_projector
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.language_model import EMBEDDED, load_language_model, load_tokenizer
 from sefar_mllm.prompts import IGNORED, VIDEO_ID, PromptConfig, Prompter
+
+if TYPE_CHECKING:
+    from sefar_mllm.ask import VideoAnswer, Watcher
 
 Quantization = Literal["none", "nf4"]
 
@@ -174,6 +179,38 @@ class SefarMLLM(nn.Module):
         from sefar_mllm.checkpoint import save_checkpoint
 
         save_checkpoint(self, Path(folder), state)
+
+    def ask(
+        self,
+        video: str | Path,
+        question: str,
+        options: Sequence[str] = (),
+        start: float | None = None,
+        end: float | None = None,
+    ) -> VideoAnswer:
+        """Ask about a video, with the encoder that the model was trained with.
+
+        Args:
+            video: the video file.
+            question: the question.
+            options: the answers to choose from; without any the model writes freely.
+            start: second of the video at which the clip begins; none for the video's beginning.
+            end: second at which it ends; none for the video's end.
+
+        Raises:
+            SefarMLLMError: when that encoder has changed since, or the model was trained without video.
+            EncoderError: when the video cannot be read, or the encoder is not where it was; for a moved one
+                use `sefar_mllm.ask.Watcher`.
+        """
+        from sefar_mllm.ask import ask
+
+        return ask(self, self._watcher, video, question, options, start, end)
+
+    @cached_property
+    def _watcher(self) -> Watcher:
+        from sefar_mllm.ask import Watcher
+
+        return Watcher(self)
 
     @property
     def causal(self) -> PreTrainedModel:

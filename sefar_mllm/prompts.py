@@ -128,8 +128,8 @@ class Prompter:
         return "\n".join(lines)
 
     def prefix(self, question: str, options: Sequence[str], with_video: bool = True) -> list[Segment]:
-        """Everything before the answer."""
-        if not 2 <= len(options) <= len(LETTERS):
+        """Everything before the answer. No options ask an open question."""
+        if len(options) == 1 or len(options) > len(LETTERS):
             raise SefarMLLMError(
                 f"a question needs 2 to {len(LETTERS)} options, this one has {len(options)}: {question!r}"
             )
@@ -187,6 +187,8 @@ class Prompter:
         Raises:
             SefarMLLMError: when nothing would be supervised, or the sample is longer than ``max_length``.
         """
+        if not options:
+            raise SefarMLLMError(f"there is nothing to learn from a question without options: {question!r}")
         encoded = self._join([*self.prefix(question, options, with_video), *self.answer(answer, options)])
         if all(label == IGNORED for label in encoded.labels[:-1]) or encoded.labels[-1] == IGNORED:
             raise SefarMLLMError(

@@ -1,0 +1,165 @@
+"""Asking about a video from beginning to end: its frames, the encoder, the language model, the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from encoder.clips import Clip
+from encoder.reader import Frames, probe, read_clip
+from encoder.visual import VisualEncoder, open_encoder
+from gym_qa.questions import Question
+from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.generation import generate_replies
+from sefar_mllm.model import SefarMLLM
+from sefar_mllm.multiple_choice import choose, headline, score_questions
+from sefar_mllm.respond import autocast
+from sefar_mllm.strip import write_strip
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was looked at.
+
+    Attributes:
+        features: ``(tokens, dim)``, what the encoder made of the frames.
+        frames: ``(n, H, W, 3)`` uint8.
+        seconds: when in its video each frame is; empty where the video does not say.
+    """
+
+    features: Tensor
+    frames: Frames
+    seconds: list[float]
+
+
+@dataclass(frozen=True)
+class VideoAnswer:
+    """The answer to a question about a video.
+
+    Attributes:
+        text: the likeliest option, or without options what the model wrote.
+        options: the options, as asked.
+        choice: index of the likeliest option; none without options.
+        probabilities: of each option, summing to 1; by the score that the model is evaluated with.
+        seen: the frames that were looked at.
+    """
+
+    text: str
+    options: tuple[str, ...]
+    choice: int | None
+    probabilities: list[float]
+    seen: Seen = field(repr=False)
+
+    def save_strip(self, path: str | Path) -> Path:
+        """Write the frames that were looked at as one PNG, each with its time. Returns its path."""
+        return write_strip(Path(path), self.seen.frames, self.seen.seconds)
+
+
+class Watcher:
+    """The visual encoder that a checkpoint was trained with.
+
+    Args:
+        model: the fine-tuned model.
+        encoder: where the encoder is now; by default where it was at the time of training.
+
+    Raises:
+        SefarMLLMError: when the model was trained without video, or the encoder is another one.
+        EncoderError: when there is no such encoder.
+    """
+
+    def __init__(self, model: SefarMLLM, encoder: str | None = None) -> None:
+        identity = model.settings.encoder
+        if identity is None:
+            raise SefarMLLMError("the model was trained without video: it cannot look at one")
+        self.encoder: VisualEncoder = open_encoder(encoder or identity.name, model.device)
+        if self.encoder.fingerprint != identity.fingerprint:
+            raise SefarMLLMError(
+                f"encoder {encoder or identity.name!r}: is not the one that the model was trained with "
+                f"({identity.name!r}): its weights, transform or sampling differ (fingerprint "
+                f"{self.encoder.fingerprint}, expected {identity.fingerprint}); name that encoder, or "
+                "extract this one's features and fine-tune on them"
+            )
+        self.device = model.device
+
+    def watch(self, clip: Clip) -> Seen:
+        """Look at a clip. Raises EncoderError for a video that cannot be read."""
+        chosen: list[int] = []
+
+        def middles(n_frames: int) -> list[int]:
+            chosen[:] = self.encoder.sampling.sample(n_frames)
+            return chosen
+
+        frames = read_clip(clip, middles)
+        batch = torch.from_numpy(frames)[None].to(self.device)
+        features = self.encoder.encode(self.encoder.transform(batch))[0].float().cpu()
+        fps = probe(clip.path).fps
+        return Seen(features, frames, [(clip.start or 0.0) + i / fps for i in chosen] if fps else [])
+
+
+class SeenClips:
+    """Clips that were looked at, in the place of a feature store."""
+
+    def __init__(self, watcher: Watcher, seen: dict[str, Seen]) -> None:
+        self.fingerprint = watcher.encoder.fingerprint
+        self.dim, self.num_tokens = watcher.encoder.dim, watcher.encoder.num_tokens
+        self.facts: dict[str, Any] = {"encoder": watcher.encoder.spec, "views": 1}
+        self.seen = seen
+
+    def __contains__(self, clip: object) -> bool:
+        return clip in self.seen
+
+    def __getitem__(self, clip: str) -> Tensor:
+        return self.seen[clip].features[None]
+
+
+def answer(model: SefarMLLM, watcher: Watcher, asked: Sequence[tuple[Question, Clip]]) -> list[VideoAnswer]:
+    """Look at the clips and answer the questions about them, all in one batch.
+
+    Args:
+        model: the fine-tuned model.
+        watcher: its encoder.
+        asked: each question and the clip that it is about; all with options, or none. The questions' own
+            ``video`` must tell their clips apart.
+
+    Raises:
+        EncoderError: for a video that cannot be read.
+        SefarMLLMError: for questions that the model cannot be asked.
+    """
+    clips = {question.video: clip for question, clip in asked}
+    seen = {name: watcher.watch(clip) for name, clip in clips.items()}
+    questions, store = [question for question, _ in asked], SeenClips(watcher, seen)
+    with torch.no_grad(), autocast(model):
+        if not questions[0].options:
+            replies = generate_replies(model, questions, store, batch_size=len(asked), progress=False)
+            return [
+                VideoAnswer(reply, (), None, [], seen[question.video])
+                for question, reply in zip(questions, replies, strict=True)
+            ]
+        score = headline(model, "auto")
+        pmi = score == "text_pmi"
+        rows = score_questions(model, questions, store, None, pmi, len(asked), progress=False)
+    answers = []
+    for question, row in zip(questions, rows, strict=True):
+        choice, probabilities = choose(row[score])
+        text = "" if choice is None else question.options[choice]
+        answers.append(VideoAnswer(text, question.options, choice, probabilities, seen[question.video]))
+    return answers
+
+
+def ask(
+    model: SefarMLLM,
+    watcher: Watcher,
+    video: str | Path,
+    question: str,
+    options: Sequence[str] = (),
+    start: float | None = None,
+    end: float | None = None,
+) -> VideoAnswer:
+    """One question about one video. See `SefarMLLM.ask`."""
+    clip = Clip(Path(video), -1, start, end)
+    return answer(model, watcher, [(Question("asked", clip.id, question, tuple(options), 0), clip)])[0]

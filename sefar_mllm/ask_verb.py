@@ -1,0 +1,127 @@
+"""The verb ``ask``: a question about a video, or the questions of a file about the videos of a folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from encoder.clips import Clip
+from gym_qa.questions import Question, read_questions
+from sefar_mllm.ask import Watcher, answer, ask
+from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.language_model import Precision, resolve_dtype
+from sefar_mllm.model import SefarMLLM
+
+VIDEOS = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v")
+
+
+@dataclass(frozen=True)
+class AskConfig:
+    """Ask a fine-tuned model about a video, or about the videos of a question file.
+
+    The encoder that the model was trained with looks at the video; the frames it looked at are saved as one
+    picture for each clip.
+
+    Args:
+        video: the video; for a question file, the folder that holds its videos.
+        question: the question; or a question file (.jsonl), whose answers go to answers.jsonl.
+        checkpoint: folder that fine-tuning wrote; by default the demo's.
+        options: the answers to choose from, as '[first, second, …]'; without any the model writes freely.
+        start: second at which the clip begins within the video; null for the video's beginning.
+        end: second at which the clip ends; null for the video's end.
+        output: folder for the pictures, CLIP.png, and answers.jsonl.
+        encoder: where the encoder is now, if it was moved since the training.
+        batch_size: questions of a file run at a time.
+        precision: of weights and matrix products; auto is bf16 where the hardware multiplies in it.
+        device: auto, or a torch device.
+    """
+
+    video: Path
+    question: str
+    checkpoint: Path = Path("runs/demo/mllm/sefar")
+    options: list[str] = field(default_factory=list)
+    start: float | None = None
+    end: float | None = None
+    output: Path = Path("runs/ask")
+    encoder: str | None = None
+    batch_size: int = 8
+    precision: Precision = "auto"
+    device: str = "auto"
+
+
+def ask_verb(config: AskConfig) -> None:
+    """Run the verb: answer, print, save the frames looked at.
+
+    Raises:
+        SefarMLLMError: when model, encoder and question do not fit one another, or videos are missing.
+        EncoderError: when a video cannot be read.
+        GymQAError: when the question file is amiss.
+    """
+    if len(config.options) == 1:
+        raise SefarMLLMError("options: there is only one; give at least two, or none for a free answer")
+    file = Path(config.question) if config.question.endswith(".jsonl") else None
+    asked = [] if file is None else find_clips(read_questions(file), config.video, file)
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(automatic if config.device == "auto" else config.device)
+    model = SefarMLLM.from_pretrained(config.checkpoint, resolve_dtype(config.precision, device), device)
+    watcher = Watcher(model, config.encoder)
+    if file is not None:
+        answer_file(config, model, watcher, asked)
+        return
+    found = ask(model, watcher, config.video, config.question, config.options, config.start, config.end)
+    strip = found.save_strip(config.output / f"{Clip(config.video, -1, config.start, config.end).id}.png")
+    print(found.text)
+    width = max(map(len, found.options), default=0)
+    for option, probability in zip(found.options, found.probabilities, strict=True):
+        print(f"  {option:<{width}}  {probability:6.1%}")
+    print(f"frames looked at: {strip}")
+
+
+def find_clips(questions: list[Question], folder: Path, file: Path) -> list[tuple[Question, Clip]]:
+    """Each question with its clip's video, found by name anywhere under ``folder``.
+
+    Raises:
+        SefarMLLMError: naming the first clips without a video.
+    """
+    if not folder.is_dir():
+        raise SefarMLLMError(f"{folder}: no such folder; for a question file, name the folder of its videos")
+    videos = {path.stem: path for path in sorted(folder.rglob("*")) if path.suffix.lower() in VIDEOS}
+    missing = sorted({question.video for question in questions} - set(videos))
+    if missing:
+        raise SefarMLLMError(
+            f"{folder}: has no video of {len(missing)} of the clips that {file} asks about "
+            f"({', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}); expected a file of each clip's "
+            f"name, ending in {', '.join(VIDEOS)}"
+        )
+    return [(question, Clip(videos[question.video], -1)) for question in questions]
+
+
+def answer_file(
+    config: AskConfig, model: SefarMLLM, watcher: Watcher, asked: list[tuple[Question, Clip]]
+) -> None:
+    """Answer a file's questions batch by batch; a line of answers.jsonl and a picture for each."""
+    config.output.mkdir(parents=True, exist_ok=True)
+    lines, right, left = config.output / "answers.jsonl.tmp", 0, iter(asked)
+    with lines.open("w", encoding="utf-8") as stream, tqdm(total=len(asked), desc="questions") as bar:
+        while batch := list(islice(left, config.batch_size)):
+            found = answer(model, watcher, batch)
+            for (question, _), one in zip(batch, found, strict=True):
+                one.save_strip(config.output / f"{question.video}.png")
+                row = {
+                    "id": question.id,
+                    "video": question.video,
+                    "choice": one.choice,
+                    "text": one.text,
+                    "probabilities": one.probabilities,
+                    "answer": question.answer,
+                }
+                stream.write(json.dumps(row) + "\n")
+                right += one.choice == question.answer
+            bar.update(len(batch))
+    lines.replace(config.output / "answers.jsonl")
+    print(f"{right / len(asked):.1%} of {len(asked)} questions right; {config.output / 'answers.jsonl'}")

@@ -1,0 +1,148 @@
+"""Asking about videos: encoder, projector and language model together, without a feature store."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from encoder_videos import counting_frames, write_direction_set, write_video
+from mllm_sources import QUESTION, question_file, tiny_folder
+from PIL import Image
+
+from encoder.errors import EncoderError
+from encoder.extract import ExtractConfig, extract
+from encoder.model import SefarEncoder
+from gym_qa.questions import Question
+from sefar_mllm.ask import Watcher
+from sefar_mllm.cli import main
+from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.finetune import FinetuneConfig, finetune
+from sefar_mllm.model import LoraOptions, SefarMLLM
+from sefar_mllm.multiple_choice import choose, score_questions
+from sefar_mllm.prompts import PromptConfig
+from sefar_mllm.strip import write_strip
+
+OPTIONS = ("salto forward tucked", "salto backward piked")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """Six videos, an encoder, its features, and a model fine-tuned on them for a moment."""
+    folder = tmp_path_factory.mktemp("ask")
+    torch.manual_seed(0)
+    encoder = SefarEncoder(3, {"image_size": 32, "patch_size": 8, "dim": 12, "depth": 2, "heads": 2})
+    encoder.save_pretrained(folder / "encoder")
+    (folder / "videos").mkdir()
+    clips = write_direction_set(folder / "videos", 6, "clip")
+    questions = [Question(f"q{i}", f"clip{i}", QUESTION, OPTIONS, i % 2) for i in range(6)]
+    question_file(folder / "questions.jsonl", questions)
+    spec = f"sefar:{folder / 'encoder'}"
+    extract(ExtractConfig(spec, [clips], folder / "features", workers=0, dtype="fp32"))
+    tiny_folder(folder / "lm")
+    finetune(
+        FinetuneConfig(
+            questions=folder / "questions.jsonl",
+            output=folder / "model",
+            features=folder / "features",
+            language_model=str(folder / "lm"),
+            precision="fp32",
+            prompt=PromptConfig(list_options=False),
+            lora=LoraOptions(rank=4),
+            max_steps=1,
+            align_steps=5,
+            trainer={"disable_tqdm": True},
+        )
+    )
+    return folder
+
+
+def expected(world: Path, clip: str) -> list[float]:
+    """Probabilities of the options, from the stored features."""
+    from encoder.store import FeatureStore
+
+    model = SefarMLLM.from_pretrained(world / "model")
+    question = Question("q", clip, QUESTION, OPTIONS, 0)
+    with torch.no_grad():
+        row = score_questions(model, [question], FeatureStore.open(world / "features"), progress=False)[0]
+    return choose(row["text_pmi"])[1]
+
+
+def test_five_lines_of_python_answer_as_the_evaluation_does(world, tmp_path):
+    model = SefarMLLM.from_pretrained(world / "model")
+    answer = model.ask(world / "videos" / "clip3.mp4", QUESTION, OPTIONS)
+    assert answer.probabilities == pytest.approx(expected(world, "clip3"), abs=1e-4)
+    assert answer.text == OPTIONS[int(np.argmax(answer.probabilities))]
+    assert sum(answer.probabilities) == pytest.approx(1)
+    strip = answer.save_strip(tmp_path / "strips" / "clip3.png")
+    assert Image.open(strip).size[0] > 8 * 100
+
+
+def test_the_frames_looked_at_are_the_middles_of_the_clip(world, tmp_path):
+    video = write_video(tmp_path / "count.mp4", counting_frames(40), fps=20)
+    model = SefarMLLM.from_pretrained(world / "model")
+    seen = model.ask(video, QUESTION, OPTIONS).seen
+    middles = [5 * i + 2 for i in range(8)]
+    assert seen.seconds == pytest.approx([i / 20 for i in middles])
+    greys = seen.frames.mean((1, 2, 3))
+    assert greys == pytest.approx([20 + 4 * i for i in middles], abs=2)
+    part = model.ask(video, QUESTION, OPTIONS, start=1.0, end=1.8).seen
+    assert part.seconds == pytest.approx([1.0 + (2 * i + 1) / 20 for i in range(8)])
+    assert part.frames.mean((1, 2, 3)) == pytest.approx([20 + 4 * (21 + 2 * i) for i in range(8)], abs=2)
+
+
+def test_without_options_the_model_writes(world):
+    answer = SefarMLLM.from_pretrained(world / "model").ask(world / "videos" / "clip0.mp4", QUESTION)
+    assert isinstance(answer.text, str)
+    assert (answer.choice, answer.probabilities) == (None, [])
+
+
+def test_another_encoder_is_refused_and_a_moved_one_is_not(world, tmp_path):
+    model = SefarMLLM.from_pretrained(world / "model")
+    moved = shutil.copytree(world / "encoder", tmp_path / "moved")
+    assert Watcher(model, f"sefar:{moved}").encoder.fingerprint == model.settings.encoder.fingerprint
+    with pytest.raises(SefarMLLMError, match=r"is not the one .* was trained with"):
+        Watcher(model, f"sefar:{moved}?tokens=clip")
+    with pytest.raises(EncoderError, match="nowhere"):
+        Watcher(model, "sefar:/nowhere")
+
+
+def test_the_verb_prints_the_answer_and_saves_the_frames(world, tmp_path, capsys):
+    arguments = [str(world / "videos" / "clip2.mp4"), QUESTION, "--checkpoint", str(world / "model")]
+    options = ["--options", f"[{', '.join(OPTIONS)}]", "--output", str(tmp_path), "--precision", "fp32"]
+    assert main(["ask", *arguments, *options]) == 0
+    said = capsys.readouterr().out
+    for option, probability in zip(OPTIONS, expected(world, "clip2"), strict=True):
+        assert f"  {option:<20}  {probability:6.1%}\n" in said
+    assert (tmp_path / "clip2.png").is_file()
+    assert main(["ask", *arguments, "--options", "[one]"]) == 2
+    assert "only one" in capsys.readouterr().err
+
+
+def test_the_questions_of_a_file(world, tmp_path, capsys):
+    arguments = ["--checkpoint", str(world / "model"), "--output", str(tmp_path), "--precision", "fp32"]
+    asked = [str(world / "videos"), str(world / "questions.jsonl"), "--batch_size", "4"]
+    assert main(["ask", *asked, *arguments]) == 0
+    rows = [json.loads(row) for row in (tmp_path / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["id"] for row in rows] == [f"q{i}" for i in range(6)]
+    for row in rows:
+        assert row["probabilities"] == pytest.approx(expected(world, row["video"]), abs=1e-4)
+        assert (tmp_path / f"{row['video']}.png").is_file()
+    right = sum(row["choice"] == row["answer"] for row in rows)
+    assert f"{right / 6:.1%} of 6 questions right" in capsys.readouterr().out
+    (tmp_path / "few").mkdir()
+    shutil.copy(world / "videos" / "clip0.mp4", tmp_path / "few")
+    assert main(["ask", str(tmp_path / "few"), asked[1], *arguments]) == 2
+    assert "5 of the clips" in capsys.readouterr().err
+
+
+def test_a_strip_shows_every_frame_in_order(tmp_path):
+    shades = np.arange(1, 13, dtype=np.uint8) * 20
+    frames = np.broadcast_to(shades[:, None, None, None], (12, 40, 40, 3)).copy()
+    picture = np.asarray(Image.open(write_strip(tmp_path / "a.png", frames)))
+    assert picture.shape == (2 * 164 + 4, 8 * 164 + 4, 3)
+    centres = [(84 + 164 * (i // 8), 84 + 164 * (i % 8)) for i in range(12)]
+    assert [picture[y, x, 0] for y, x in centres] == shades.tolist()
