@@ -1,28 +1,30 @@
-"""Evaluating a fine-tuned model on a question file, by likelihood or generation, from stored features."""
+"""The verb ``evaluate``: a fine-tuned model and its controls on a question file, from stored features."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from encoder.store import FeatureStore
-from gym_qa.questions import Question, read_questions
+from encoder.store import FeatureStore, ordered_fingerprint
+from gym_qa.questions import Question
+from sefar_mllm.answer_report import write_scores
+from sefar_mllm.answering import Answering
 from sefar_mllm.checkpoint import check_encoder
+from sefar_mllm.controls import other_clips
 from sefar_mllm.dataset import check_clips
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.generation import generate_replies, read_answer
 from sefar_mllm.language_model import Precision, resolve_dtype
+from sefar_mllm.lmms_layout import write_lmms_layout
 from sefar_mllm.model import SefarMLLM
-from sefar_mllm.multiple_choice import Score, choose, headline, other_clips, score_questions
-from sefar_mllm.statistics import wilson_interval
+from sefar_mllm.multiple_choice import Score, choose, headline
+from sefar_mllm.question_set import QuestionSet
+from sefar_mllm.respond import Respondent
+from sefar_mllm.scored import Scored, difference
 
 
 @dataclass(frozen=True)
@@ -32,30 +34,47 @@ class EvaluateConfig:
     Args:
         checkpoint: folder that fine-tuning wrote.
         questions: question file.
-        output: folder for predictions.jsonl (a line per question) and metrics.json.
+        output: folder for predictions.jsonl (a line per question), metrics.json, results.json, report.html
+            and report.md; the controls' answers go into its folder controls.
         features: feature store of the questions' clips; not needed by a model trained without video.
-        video: own shows each question's clip; the controls are none (no video in the prompt) and other
-            (another clip's features).
         score: what decides: letter, text_sum, text_mean, text_pmi, generated; auto takes the answer format's
             own: letter for letter, text_sum for text and both, text_pmi where the prompt does not list the
             options. All likelihoods are written down; this one is the headline.
         generate: also let the model write its answer, read strictly; what cannot be read is wrong and shows
             as unparsed_rate. Implied by score generated.
         pmi: also compute text_pmi, which runs the prompts once more without video.
+        no_video: control, the same model asked without video.
+        other_video: control, the same model shown another clip's video, of none of the options' classes.
+        circular: control, every question in every rotation of its options; right is who is right in all.
+        shuffled: control, a feature store of the same clips extracted with --frame-order shuffled.
+        reversed: control, a feature store of the same clips extracted with --frame-order reversed.
+        labelled: the labelled clips (list or question file) for the control "commonest class"; by default
+            train.csv beside the questions.
+        video_root: folder of the clips, to show frames of wrong answers in the report.
+        lmms_eval: also write the answers in lmms-eval's layout, into the folder lmms-eval.
+        name: what tables call the model; by default its encoder.
         batch_size: questions run at a time; changes the speed, not the scores.
         precision: of weights and matrix products; auto is bf16 where the hardware multiplies in it.
         device: auto, or a torch device.
-        seed: of the clips shown by video=other.
+        seed: of the clips shown by other_video, and of the resampling.
     """
 
     checkpoint: Path
     questions: Path
     output: Path
     features: Path | None = None
-    video: Literal["own", "none", "other"] = "own"
     score: Score | Literal["auto", "generated"] = "auto"
     generate: bool = False
     pmi: bool = True
+    no_video: bool = False
+    other_video: bool = False
+    circular: bool = False
+    shuffled: Path | None = None
+    reversed: Path | None = None
+    labelled: Path | None = None
+    video_root: Path | None = None
+    lmms_eval: bool = False
+    name: str | None = None
     batch_size: int = 16
     precision: Precision = "auto"
     device: str = "auto"
@@ -63,111 +82,130 @@ class EvaluateConfig:
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
-    """Write predictions.jsonl and metrics.json into the output folder. Returns the metrics.
+    """Write predictions, metrics and report into the output folder. Returns the metrics.
 
     Raises:
         SefarMLLMError: when checkpoint, questions and features do not fit one another.
     """
-    questions = read_questions(config.questions)
-    store = FeatureStore.open(config.features) if config.features and config.video != "none" else None
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(automatic if config.device == "auto" else config.device)
-    model = SefarMLLM.from_pretrained(config.checkpoint, resolve_dtype(config.precision, device), device)
-    likelihood: Score | Literal["auto"] = "auto" if config.score == "generated" else config.score
-    score = headline(model, likelihood, config.video != "none")
-    if score == "text_pmi" and not config.pmi:
-        raise SefarMLLMError("score text_pmi needs pmi: true")
-    if store is not None:
-        check_encoder(model.settings, store.fingerprint, str(config.features))
-        check_clips(questions, store, str(config.features))
-    elif model.projector is not None and config.video != "none":
-        raise SefarMLLMError(
-            f"{config.checkpoint}: was trained with video; name its features, or set video: none "
-            "for the control"
-        )
-    clips = other_clips(questions, config.seed) if config.video == "other" else None
-    started = time.perf_counter()
-    with autocast(model, device):
-        scores = score_questions(model, questions, store, clips, config.pmi, config.batch_size)
-        replies: Sequence[str | None] = [None] * len(questions)
-        if config.generate or config.score == "generated":
-            replies = generate_replies(model, questions, store, clips, config.batch_size)
-    decides = "generated" if config.score == "generated" else score
-    rows = [
-        prediction(question, row, score, reply, decides == "generated")
-        for question, row, reply in zip(questions, scores, replies, strict=True)
-    ]
-    metrics = summary(config, model, decides, rows, time.perf_counter() - started)
-    config.output.mkdir(parents=True, exist_ok=True)
-    write(config.output / "predictions.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    write(config.output / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    asked = QuestionSet.open(config.questions, config.labelled)
+    model = load(config)
+    respondent = build_respondent(config, model)
+    stores = open_stores(config, model, asked.questions)
+    name = config.name or (model.settings.encoder.name if model.settings.encoder else "language model alone")
+    answering = Answering(respondent, asked, config.output)
+    rows = answering.ask(name, "predictions", stores.get("filmed"))
+    if config.no_video and stores:
+        answering.control("no-video", None, respondent.without_video())
+    if config.other_video and stores:
+        clips = other_clips(asked.questions, config.seed)
+        answering.control("other-video", stores["filmed"], clips=clips)
+    for order in ("shuffled", "reversed"):
+        if order in stores:
+            answering.control(order, stores[order])
+    if config.circular:
+        answering.ask_in_every_order(stores.get("filmed"))
+    main, *controls = answering.scored
+    comparisons = [tested for one in controls if (tested := difference(main, one, asked, config.seed))]
+    write_scores(
+        config.output,
+        f"{name} on {asked.name}",
+        asked,
+        answering.scored,
+        comparisons,
+        facts=summary(config, respondent, rows, main.row(asked).seconds or 0.0, main, asked),
+        video_root=config.video_root,
+        settings=options(config),
+        timings=[(one.name, one.seconds or 0.0) for one in answering.scored],
+        seed=config.seed,
+    )
+    metrics = json.loads((config.output / "metrics.json").read_text(encoding="utf-8"))
+    if config.lmms_eval:
+        write_lmms_layout(config.output / "lmms-eval", asked, rows, metrics)
     print(
         f"{metrics['accuracy']:.1%} of {metrics['n']} questions right "
-        f"(95 % interval {metrics['ci_low']:.1%} to {metrics['ci_high']:.1%}; {decides})",
+        f"(95 % interval {metrics['ci_low']:.1%} to {metrics['ci_high']:.1%}; {metrics['score']})",
         flush=True,
     )
     return metrics
 
 
-def autocast(model: SefarMLLM, device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Products in the frozen weights' dtype: the trained weights are float32."""
-    dtype = model.causal.dtype
-    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+def load(config: EvaluateConfig) -> SefarMLLM:
+    """The model, on its device."""
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(automatic if config.device == "auto" else config.device)
+    return SefarMLLM.from_pretrained(config.checkpoint, resolve_dtype(config.precision, device), device)
 
 
-def prediction(
-    question: Question, scores: dict[str, list[float]], score: Score, reply: str | None, reply_decides: bool
-) -> dict[str, Any]:
-    """A line of predictions.jsonl."""
-    choice, probabilities = choose(scores[score])
-    written = {} if reply is None else {"reply": reply, "reply_choice": read_answer(reply, question.options)}
-    return {
-        "id": question.id,
-        "video": question.video,
-        "answer": question.answer,
-        "choice": written.get("reply_choice") if reply_decides else choice,
-        "probabilities": probabilities,
-        "scores": scores,
-        "event": question.event,
-        "set": question.set,
-        "label": question.label,
-        **written,
-    }
+def build_respondent(config: EvaluateConfig, model: SefarMLLM) -> Respondent:
+    """The model and how its answers are read. Raises SefarMLLMError for a score that it cannot give."""
+    generated = config.score == "generated"
+    likelihood: Score | Literal["auto"] = "auto" if config.score == "generated" else config.score
+    score = headline(model, likelihood, config.features is not None)
+    if score == "text_pmi" and not config.pmi:
+        raise SefarMLLMError("score text_pmi needs pmi: true")
+    return Respondent(model, score, generated or config.generate, generated, config.pmi, config.batch_size)
+
+
+def open_stores(
+    config: EvaluateConfig, model: SefarMLLM, questions: Sequence[Question]
+) -> dict[str, FeatureStore]:
+    """The feature stores by the order of their frames, each checked against the model.
+
+    Raises:
+        SefarMLLMError: for features of another encoder or order, or of other clips, or for none where the
+            model needs them.
+    """
+    named = {"filmed": config.features, "shuffled": config.shuffled, "reversed": config.reversed}
+    if model.projector is None:
+        return {}
+    if config.features is None:
+        raise SefarMLLMError(f"{config.checkpoint}: was trained with video; name its --features")
+    stores = {}
+    for order, path in named.items():
+        if path is None:
+            continue
+        stores[order] = FeatureStore.open(path)
+        check_clips(questions, stores[order], str(path))
+        encoder = model.settings.encoder
+        if encoder is not None:
+            wanted = replace(encoder, fingerprint=ordered_fingerprint(encoder.fingerprint, order))
+            check_encoder(replace(model.settings, encoder=wanted), stores[order].fingerprint, str(path))
+    return stores
+
+
+def options(config: EvaluateConfig) -> dict[str, Any]:
+    """The settings as JSON values."""
+    return json.loads(json.dumps(asdict(config), default=str))
 
 
 def summary(
-    config: EvaluateConfig, model: SefarMLLM, score: str, rows: list[dict[str, Any]], seconds: float
+    config: EvaluateConfig,
+    respondent: Respondent,
+    rows: list[dict[str, Any]],
+    seconds: float,
+    main: Scored,
+    asked: QuestionSet,
 ) -> dict[str, Any]:
-    """The row of results: accuracy by the headline score with its Wilson interval, and by every score."""
-    right = sum(row["choice"] == row["answer"] for row in rows)
-    low, high = wilson_interval(right, len(rows))
+    """The head of metrics.json: accuracy by the headline score with its interval, and by every score."""
+    settings, row = respondent.model.settings, main.row(asked)
     by_score = {
-        name: sum(choose(row["scores"][name])[0] == row["answer"] for row in rows) / len(rows)
-        for name in rows[0]["scores"]
+        score: sum(choose(line["scores"][score])[0] == line["answer"] for line in rows) / len(rows)
+        for score in rows[0]["scores"]
     }
     replies = {}
     if "reply" in rows[0]:
-        by_score["generated"] = sum(row["reply_choice"] == row["answer"] for row in rows) / len(rows)
-        replies = {"unparsed_rate": sum(row["reply_choice"] is None for row in rows) / len(rows)}
+        by_score["generated"] = sum(line["reply_choice"] == line["answer"] for line in rows) / len(rows)
+        replies = {"unparsed_rate": sum(line["reply_choice"] is None for line in rows) / len(rows)}
     return {
-        "encoder": model.settings.encoder.name if model.settings.encoder else "none",
-        "questions": str(config.questions),
-        "accuracy": right / len(rows),
-        "ci_low": low,
-        "ci_high": high,
-        "n": len(rows),
+        "encoder": settings.encoder.name if settings.encoder else "none",
+        "accuracy": row.accuracy,
+        "ci_low": row.ci_low,
+        "ci_high": row.ci_high,
+        "n": row.n,
         "seconds": seconds,
-        "score": score,
+        "score": "generated" if respondent.reply_decides else respondent.score,
         "accuracy_by_score": by_score,
         **replies,
-        "video": config.video if model.projector is not None else "none",
-        "language_model": model.settings.language_model,
-        "options": json.loads(json.dumps(asdict(config), default=str)),
+        "language_model": settings.language_model,
+        "options": options(config),
     }
-
-
-def write(file: Path, text: str) -> None:
-    """Write a file that is never seen half written."""
-    partial = file.with_name(f"{file.name}.tmp")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, file)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -151,19 +150,6 @@ def headline(model: SefarMLLM, score: Score | Literal["auto"], with_video: bool 
             "score 'text_pmi' compares with and without video, and here is none; choose another"
         )
     return score
-
-
-def other_clips(questions: Sequence[Question], seed: int) -> dict[str, str]:
-    """For the control "another clip's video": each clip gets another one's features, and each is used once.
-
-    Raises:
-        SefarMLLMError: when the questions are about one clip alone.
-    """
-    clips = sorted({question.video for question in questions})
-    if len(clips) < 2:
-        raise SefarMLLMError("the control 'another clip' needs questions about at least two clips")
-    shuffled = np.random.default_rng(seed).permutation(clips).tolist()
-    return dict(zip(shuffled, [*shuffled[1:], shuffled[0]], strict=True))
 
 
 def choose(scores: Sequence[float]) -> tuple[int | None, list[float]]:

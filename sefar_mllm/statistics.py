@@ -52,6 +52,18 @@ class Spread:
     n: int
 
 
+@dataclass(frozen=True)
+class ConfidenceBin:
+    """Questions whose chosen option had a probability within one stretch: mean probability, and how many
+    were right with the Wilson interval of their share (fractions)."""
+
+    confidence: float
+    accuracy: float
+    low: float
+    high: float
+    n: int
+
+
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Score interval of a proportion (Wilson 1927, equation 3); right near 0 and 1 and for small n.
 
@@ -165,6 +177,36 @@ def accuracy_by(correct: Values, keys: Labels, confidence: float = 0.95) -> list
         GroupAccuracy(key, hit, size, hit / size, *wilson_interval(hit, size, confidence))
         for key, hit, size in zip(names.tolist(), hits.tolist(), sizes.tolist(), strict=True)
     ]
+
+
+def calibration(confidences: Values, correct: Values, bins: int = 10) -> list[ConfidenceBin]:
+    """Reliability of probabilities: right answers by the chosen option's probability, in equal stretches.
+
+    Args:
+        confidences: probability of the chosen option, shape (n,), each in [0, 1].
+        correct: right (1) or wrong (0), shape (n,).
+        bins: stretches that [0, 1] is cut into; those without questions are left out.
+
+    Raises:
+        SefarMLLMError: for lengths that differ or values outside [0, 1].
+    """
+    sure, right = _as_values(confidences), _as_values(correct)
+    if sure.shape != right.shape:
+        raise SefarMLLMError(f"{len(sure)} confidences but {len(right)} answers: there must be one each")
+    if sure.min() < 0 or sure.max() > 1 or not np.isin(right, (0, 1)).all():
+        raise SefarMLLMError("calibration needs confidences from 0 to 1 and answers that are 0 or 1")
+    place = np.minimum((sure * bins).astype(int), bins - 1)
+    found = []
+    for number in np.unique(place):
+        inside = place == number
+        hits, n = int(right[inside].sum()), int(inside.sum())
+        found.append(ConfidenceBin(float(sure[inside].mean()), hits / n, *wilson_interval(hits, n), n))
+    return found
+
+
+def calibration_error(bins: Sequence[ConfidenceBin]) -> float:
+    """Expected calibration error (Guo et al. 2017, eq. 3): mean gap of confidence and accuracy."""
+    return sum(b.n * abs(b.accuracy - b.confidence) for b in bins) / sum(b.n for b in bins)
 
 
 def over_seeds(values: Values) -> Spread:

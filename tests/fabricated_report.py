@@ -6,8 +6,24 @@ import dataclasses
 
 import numpy as np
 
-from sefar_mllm.report import Breakdown, Comparison, Confusion, Curves, Example, Report, ResultRow
-from sefar_mllm.statistics import accuracy_by, over_seeds, paired_difference, wilson_interval
+from sefar_mllm.report import (
+    Breakdown,
+    Comparison,
+    Confusion,
+    Curves,
+    Example,
+    Reliability,
+    Report,
+    ResultRow,
+)
+from sefar_mllm.statistics import (
+    accuracy_by,
+    calibration,
+    calibration_error,
+    over_seeds,
+    paired_difference,
+    wilson_interval,
+)
 
 
 def fabricated_row(
@@ -53,6 +69,8 @@ def fabricated_report() -> Report:
         fabricated_row("language model alone", int(blind.sum()), seconds=61.0, control=True, note="no video"),
     ]
     rows[2] = dataclasses.replace(rows[2], ci_low=0.25, ci_high=0.25)
+    sure = np.clip(rng.beta(5, 3, 800), 0.25, 1)
+    bins = calibration(sure, a)
     names = fabricated_classes()
     true = rng.choice(list(names), 800)
     near = np.array(list(names))[
@@ -132,6 +150,7 @@ def fabricated_report() -> Report:
         ],
         breakdowns=[Breakdown("By event", accuracy_by(a, [names[t] for t in true]))],
         curves=curves,
+        reliabilities=[Reliability("SeFAR", bins, calibration_error(bins))],
         confusions=[Confusion.from_choices("SeFAR", [str(t) for t in true], chosen, names)],
         examples=examples,
         examples_note="Drawn at random with the run's seed: one right, one wrong, one not readable.",

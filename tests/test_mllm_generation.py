@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from mllm_sources import easy_questions, easy_store
 from test_mllm_scoring import tiny_model
 
-from sefar_mllm.generation import generate_replies, read_answer
+from sefar_mllm.generation import generate_replies
+from sefar_mllm.reply import read_answer
 from sefar_mllm.scoring import log_likelihoods
 
 OPTIONS = ("salto backward tucked", "double salto", "giant circle", "leap")

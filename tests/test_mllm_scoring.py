@@ -11,7 +11,7 @@ from mllm_sources import easy_questions, easy_store, tiny_causal, tiny_tokenizer
 from projector.build import ProjectorSpec, build_projector
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.model import LoraOptions, MLLMConfig, SefarMLLM, add_lora
-from sefar_mllm.multiple_choice import choose, headline, other_clips, score_questions
+from sefar_mllm.multiple_choice import choose, headline, score_questions
 from sefar_mllm.prompts import VIDEO_ID, PromptConfig
 from sefar_mllm.scoring import Tree, log_likelihoods
 
@@ -127,15 +127,6 @@ def test_without_list_letters_mean_nothing(tmp_path):
     assert all("letter" not in row for row in scores)
     with pytest.raises(SefarMLLMError, match="lists the options"):
         headline(model, "letter")
-
-
-def test_another_clips_video_is_never_ones_own():
-    questions = easy_questions(9)
-    clips = other_clips(questions, seed=3)
-    assert sorted(clips) == sorted(clips.values())
-    assert all(clip != shown for clip, shown in clips.items())
-    with pytest.raises(SefarMLLMError, match="at least two clips"):
-        other_clips(questions[:1], seed=3)
 
 
 def test_choice_and_probabilities():

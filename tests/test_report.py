@@ -22,6 +22,7 @@ from sefar_mllm.report import (
     Confusion,
     Curves,
     Report,
+    ResultRow,
     markdown_table,
     render_html,
     render_markdown,
@@ -100,7 +101,7 @@ def test_page_shows_every_number_and_says_synthetic() -> None:
     assert f"{100 * report.rows[0].ci_low:.1f} – {100 * report.rows[0].ci_high:.1f}" in page.words
     for comparison in report.comparisons:
         assert f"{100 * comparison.test.difference:+.1f}".replace("-", "−") in page.words
-    assert page.words.count("Synthetic data") == 7  # the banner and six parts with numbers
+    assert page.words.count("Synthetic data") == 8  # the banner and seven parts with numbers
     assert "synthetic" not in Page(render_html(Report("Real", synthetic=False, seed=1))).words.lower()
     assert "508" in page.words  # total of the stages' seconds: 31.2 + 240 + 140.5 + 96.4
 
@@ -156,6 +157,40 @@ def test_hostile_text_is_shown_not_run() -> None:
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {len(re.findall(r"\|", table[1]))}
 
 
+def test_only_controls_without_their_video_are_blind() -> None:
+    rows = [
+        fabricated_row("SeFAR", 480),
+        fabricated_row("frames reversed", 475, control=True, sees_video=True),
+        fabricated_row("no video", 200, control=True),
+        ResultRow("SeFAR", "published", 0.49, 0.49, 0.49, 8521, None, synthetic=False),
+    ]
+    text = render_markdown(Report("x", True, 0, rows=rows))
+    assert "- Better than blind: the strongest control, no video, reaches 25.0 %" in text
+    assert text.count("answers 49.0 %") == 0  # a published figure is no headline of ours
+
+
+def test_markdown_holds_what_the_page_holds_but_pictures() -> None:
+    report = fabricated_report()
+    text = render_markdown(report)
+    for group in report.breakdowns[0].groups:
+        assert f"| {group.key} | {100 * group.accuracy:.1f} % |" in text
+    for b in report.reliabilities[0].bins:
+        assert f"| {100 * b.confidence:.1f} % | {100 * b.accuracy:.1f} % |" in text
+    assert f"calibration error: {100 * report.reliabilities[0].error:.1f} points" in text
+    assert r"81.0 % **right, chosen**" in text
+    assert "| lora.rank | 16 |" in text
+    assert "| torch | 2.9.1 |" in text
+
+
+def test_answers_without_frames_or_probabilities_are_shown_without_them() -> None:
+    example = dataclasses.replace(
+        fabricated_report().examples[0], probabilities=(), frames=np.zeros((0, 1, 1, 3), np.uint8)
+    )
+    page = Page(render_html(Report("x", False, 0, examples=[example])))
+    assert "img" not in {tag for tag, _ in page.tags}
+    assert example.options[0] in page.words
+
+
 def test_empty_parts_leave_no_headings() -> None:
     assert Page(render_html(Report("Only a title", synthetic=False, seed=3))).headings == []
     full = fabricated_report()
@@ -164,6 +199,7 @@ def test_empty_parts_leave_no_headings() -> None:
         "rows": "Results",
         "comparisons": "Differences on the same questions",
         "breakdowns": "Accuracy by group",
+        "reliabilities": "Reliability",
         "curves": "Training",
         "confusions": "Confusions",
         "examples": "Examples",
@@ -175,7 +211,7 @@ def test_empty_parts_leave_no_headings() -> None:
 
 
 SECTIONS = {"Results", "Differences on the same questions", "Accuracy by group", "Training", "Confusions"}
-SECTIONS |= {"Examples", "Time", "How it was made"}
+SECTIONS |= {"Reliability", "Examples", "Time", "How it was made"}
 
 
 def test_failed_writing_leaves_the_earlier_report(tmp_path: Path) -> None:

@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn.calibration import calibration_curve
 
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.statistics import (
     accuracy_by,
+    calibration,
+    calibration_error,
     clustered_bootstrap,
     mcnemar,
     over_seeds,
@@ -161,6 +164,31 @@ def test_accuracy_by_refuses_questions_without_a_key() -> None:
         accuracy_by([1, 0], ["turn", None])  # type: ignore[list-item]
     with pytest.raises(SefarMLLMError, match="2 answers but 1 keys"):
         accuracy_by([1, 0], ["turn"])
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=80))
+@settings(deadline=None)
+def test_calibration_is_scikit_learns(pairs: list[tuple[float, bool]]) -> None:
+    sure, right = np.array([s for s, _ in pairs]), np.array([r for _, r in pairs])
+    # Probabilities at the very edge of a stretch may fall on either side in floating point.
+    sure = np.where(np.isclose(sure * 10 % 1, 0) | np.isclose(sure * 10 % 1, 1), sure / 2 + 0.013, sure)
+    bins = calibration(sure, right)
+    accuracies, confidences = calibration_curve(right, sure, n_bins=10)
+    assert [b.accuracy for b in bins] == pytest.approx(accuracies.tolist())
+    assert [b.confidence for b in bins] == pytest.approx(confidences.tolist())
+    assert sum(b.n for b in bins) == len(pairs)
+    weights = np.array([b.n for b in bins]) / len(pairs)
+    assert calibration_error(bins) == pytest.approx(float((weights * np.abs(accuracies - confidences)).sum()))
+
+
+def test_calibration_at_known_values() -> None:
+    bins = calibration([0.95, 0.95, 0.95, 0.95, 0.3, 1.0], [1, 1, 1, 0, 0, 1])
+    assert [(b.n, b.accuracy) for b in bins] == [(1, 0.0), (5, 0.8)]
+    assert calibration_error(bins) == pytest.approx((1 * 0.3 + 5 * (0.96 - 0.8)) / 6)
+    with pytest.raises(SefarMLLMError, match="from 0 to 1"):
+        calibration([1.5], [1])
+    with pytest.raises(SefarMLLMError, match="1 confidences but 2"):
+        calibration([0.5], [1, 0])
 
 
 def test_spread_over_seeds() -> None:

@@ -1,4 +1,4 @@
-"""From a `Report` to one self-contained HTML page, and to Markdown."""
+"""From a `Report` to one self-contained HTML page, with its Markdown beside it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from . import tables
 from .content import Report
 from .figures import Axis, confusion_figure, data_uri, line_chart
+from .markdown import render_markdown
 from .results import write_whole
 
 
@@ -35,20 +36,6 @@ def render_html(report: Report) -> str:
         charts=[line_chart(curves) for curves in report.curves if any(map(len, curves.lines.values()))],
         matrices=[confusion_figure(confusion) for confusion in report.confusions],
     )
-
-
-def render_markdown(report: Report) -> str:
-    """The same headline and tables as Markdown, for a README or a paper's draft."""
-    parts = [f"# {tables.markdown_text(report.title)}"]
-    if report.synthetic:
-        parts.append("Synthetic data: these numbers do not say how the models do on real videos.")
-    if sentences := tables.headlines(report):
-        parts.append("\n".join(f"- {tables.markdown_text(sentence)}" for sentence in sentences))
-    if report.rows:
-        parts.append(tables.markdown_table(report.rows))
-    if report.comparisons:
-        parts.append(tables.markdown_comparisons(report.comparisons))
-    return "\n\n".join(parts) + "\n"
 
 
 @cache

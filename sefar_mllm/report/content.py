@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sklearn.metrics import confusion_matrix
 
 from ..errors import SefarMLLMError
-from ..statistics import GroupAccuracy, PairedDifference
+from ..statistics import ConfidenceBin, GroupAccuracy, PairedDifference
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class ResultRow:
         note: anything a reader must know beside the number.
         seeds: number of training seeds that accuracy averages.
         seed_std: standard deviation of accuracy between seeds, a fraction; None for a single seed.
+        sees_video: a control that is shown its own video after all, with frames or options moved; the others
+            are what a score must beat to be better than blind.
 
     Raises:
         SefarMLLMError: when the numbers cannot be an accuracy and its interval.
@@ -47,6 +49,7 @@ class ResultRow:
     note: str = ""
     seeds: int = 1
     seed_std: float | None = None
+    sees_video: bool = False
 
     def __post_init__(self) -> None:
         tiny = 1e-9  # rounding, not tolerance: an interval may end exactly at the accuracy
@@ -66,12 +69,21 @@ class ResultRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two rows of one question set, tested on the same questions: how much better ``a`` is than ``b``."""
+    """Two rows of one question set, tested on the same questions: how much better ``a`` is than ``b``.
+
+    Attributes:
+        a: the one side.
+        b: the other side.
+        questions: name of the question set.
+        test: the difference, resampled by source video.
+        mcnemar: p of McNemar's exact test, which takes the questions as independent; None for several seeds.
+    """
 
     a: str
     b: str
     questions: str
     test: PairedDifference
+    mcnemar: float | None = None
 
     @property
     def verdict(self) -> str:
@@ -97,6 +109,15 @@ class Breakdown:
 
     title: str
     groups: Sequence[GroupAccuracy]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often an answer of a given probability is right; from `sefar_mllm.statistics.calibration`."""
+
+    title: str
+    bins: Sequence[ConfidenceBin]
+    error: float
 
 
 @dataclass(frozen=True)
@@ -160,8 +181,8 @@ class Example:
         options: texts of the options.
         answer: index of the right option.
         choice: index of the chosen option, None when the answer could not be read.
-        probabilities: the model's probability of each option.
-        frames: uint8, shape (T, H, W, 3), RGB, in order of time.
+        probabilities: the model's probability of each option; empty where they are not known.
+        frames: uint8, shape (T, H, W, 3), RGB, in order of time; T is 0 where the videos are not at hand.
         clip: clip id.
         model: whose choice it is.
     """
@@ -176,7 +197,7 @@ class Example:
     model: str
 
     def __post_init__(self) -> None:
-        if len(self.options) != len(self.probabilities):
+        if self.probabilities and len(self.options) != len(self.probabilities):
             raise SefarMLLMError(
                 f"example {self.clip}: {len(self.options)} options "
                 f"but {len(self.probabilities)} probabilities"
@@ -205,6 +226,7 @@ class Report:
         comparisons: paired tests between rows.
         breakdowns: accuracy by group.
         curves: training curves.
+        reliabilities: how far the probabilities can be believed.
         confusions: confusion matrices.
         examples: questions with frames and choices.
         examples_note: how the examples were picked.
@@ -221,6 +243,7 @@ class Report:
     comparisons: Sequence[Comparison] = ()
     breakdowns: Sequence[Breakdown] = ()
     curves: Sequence[Curves] = ()
+    reliabilities: Sequence[Reliability] = ()
     confusions: Sequence[Confusion] = ()
     examples: Sequence[Example] = ()
     examples_note: str = ""

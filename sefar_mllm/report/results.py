@@ -23,8 +23,7 @@ _EXPECTED: dict[str, tuple[str, tuple[type, ...]]] = {
 
 def write_results(path: Path, rows: Sequence[ResultRow]) -> None:
     """Write the rows as `results.json`; the file appears whole or not at all."""
-    text = json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False, allow_nan=False)
-    write_whole(path, text + "\n")
+    write_json(path, [asdict(row) for row in rows])
 
 
 def read_results(path: Path) -> list[ResultRow]:
@@ -70,6 +69,11 @@ def read_series(path: Path, x: str, y: str) -> list[tuple[float, float]]:
         known = ", ".join(sorted(keys)) or "none"
         raise SefarMLLMError(f"{path}: no line holds both {x!r} and {y!r}; the keys there are: {known}")
     return points
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON value without NaN; the file appears whole or not at all."""
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -1,14 +1,13 @@
-"""The results table in words and figures: for a terminal, for Markdown, and the sentences that sum it up."""
+"""The results table in words and figures: for a terminal, and the sentences that sum it up."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 from .content import Comparison, Report, ResultRow
 
 WIDTH = 100  # columns of a terminal
-_RIGHT = {"accuracy", "95 % interval", "n", "seconds", "seeds"}
+RIGHT_ALIGNED = {"accuracy", "95 % interval", "n", "seconds", "seeds"}
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -47,11 +46,6 @@ def questions(row: ResultRow) -> str:
     return f"{row.questions} (synthetic)" if row.synthetic else row.questions
 
 
-def markdown_text(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return re.sub(r"([\\`*\[\]|<>])", r"\\\1", text)
-
-
 def format_table(rows: Sequence[ResultRow]) -> str:
     """Aligned plain text of at most 100 columns, one table a question set; controls come below a rule."""
     tables = []
@@ -63,17 +57,17 @@ def format_table(rows: Sequence[ResultRow]) -> str:
 
 
 def _terminal_table(rows: Sequence[ResultRow]) -> str:
-    columns = _columns(rows)
+    columns = columns_of(rows)
     del columns["questions"]
     widths = {head: max(map(len, [head, *cells])) for head, cells in columns.items()}
     while sum(widths.values()) + 2 * (len(widths) - 1) > WIDTH:
-        widths[max(widths.keys() - _RIGHT, key=lambda head: widths[head])] -= 1
+        widths[max(widths.keys() - RIGHT_ALIGNED, key=lambda head: widths[head])] -= 1
 
     def line(cells: Iterable[str]) -> str:
         parts = []
         for cell, (head, width) in zip(cells, widths.items(), strict=True):
             short = cell if len(cell) <= width else cell[: width - 1] + "…"
-            parts.append(short.rjust(width) if head in _RIGHT else short.ljust(width))
+            parts.append(short.rjust(width) if head in RIGHT_ALIGNED else short.ljust(width))
         return "  ".join(parts).rstrip()
 
     width = sum(widths.values()) + 2 * (len(widths) - 1)
@@ -84,40 +78,14 @@ def _terminal_table(rows: Sequence[ResultRow]) -> str:
     return "\n".join([line(columns), "-" * width, *printed])
 
 
-def markdown_table(rows: Sequence[ResultRow]) -> str:
-    """The same table in Markdown; controls are set in italics."""
-    columns = _columns(rows)
-    lines = [list(columns), ["---:" if head in _RIGHT else "---" for head in columns]]
-    for row, cells in zip(_ordered(rows), zip(*columns.values(), strict=True), strict=True):
-        safe = [markdown_text(cell) for cell in cells]
-        lines.append([f"*{safe[0]}*", *safe[1:]] if row.control else safe)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def markdown_comparisons(comparisons: Sequence[Comparison]) -> str:
-    """The paired tests as a Markdown table."""
-    lines = [
-        "| comparison | questions | difference (points) | 95 % interval | p | n | verdict |",
-        "| --- | --- | ---: | ---: | ---: | ---: | --- |",
-    ]
-    for c in comparisons:
-        span = f"{points(c.test.low)} to {points(c.test.high)}"
-        pair, name = markdown_text(f"{c.a} − {c.b}"), markdown_text(c.questions)
-        lines.append(
-            f"| {pair} | {name} | {points(c.test.difference)} | {span} | {p_value(c.test.p)} "
-            f"| {c.test.n} | {markdown_text(c.verdict)} |"
-        )
-    return "\n".join(lines)
-
-
 def headlines(report: Report) -> list[str]:
     """What a reader wants first, for each question set: who leads, how surely, is it better than blind."""
     sentences: list[str] = []
     for name in dict.fromkeys(row.questions for row in report.rows):
         asked = [row for row in report.rows if row.questions == name]
         encoders = [row for row in asked if not row.control]
-        if not encoders:
-            continue
+        if not encoders or all(row.ci_low == row.ci_high for row in encoders):
+            continue  # published figures come without an interval: nothing was measured here
         best = max(encoders, key=lambda row: row.accuracy)
         sentences.append(
             f"{best.encoder} answers {percent(best.accuracy)} % of {best.n:,} {questions(best)} questions "
@@ -126,7 +94,7 @@ def headlines(report: Report) -> list[str]:
         for c in report.comparisons:
             if c.questions == name and best.encoder in (c.a, c.b):
                 sentences.append(_lead(best.encoder, c))
-        if controls := [row for row in asked if row.control]:
+        if controls := [row for row in asked if row.control and not row.sees_video]:
             sentences.append(_against_blind(best, max(controls, key=lambda row: row.accuracy)))
     return sentences
 
@@ -154,24 +122,25 @@ def _against_blind(best: ResultRow, control: ResultRow) -> str:
     return f"Not shown to be better than blind: {reached}, and the interval does not exclude that."
 
 
-def _ordered(rows: Sequence[ResultRow]) -> list[ResultRow]:
+def ordered(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """Controls below the others."""
     return sorted(rows, key=lambda row: row.control)  # stable: the given order within each kind
 
 
-def _columns(rows: Sequence[ResultRow]) -> dict[str, list[str]]:
+def columns_of(rows: Sequence[ResultRow]) -> dict[str, list[str]]:
     """Column name → one text a row, on one line each; columns that no row needs are left out."""
-    ordered = _ordered(rows)
+    shown = ordered(rows)
     columns = {
-        "encoder": [row.encoder for row in ordered],
-        "questions": [questions(row) for row in ordered],
-        "accuracy": [f"{percent(row.accuracy)} %" for row in ordered],
-        "95 % interval": [interval(row.ci_low, row.ci_high) for row in ordered],
-        "seeds": [seed_spread(row) for row in ordered],
-        "n": [f"{row.n:,}" for row in ordered],
-        "seconds": [seconds(row.seconds) for row in ordered],
-        "note": [row.note for row in ordered],
+        "encoder": [row.encoder for row in shown],
+        "questions": [questions(row) for row in shown],
+        "accuracy": [f"{percent(row.accuracy)} %" for row in shown],
+        "95 % interval": [interval(row.ci_low, row.ci_high) for row in shown],
+        "seeds": [seed_spread(row) for row in shown],
+        "n": [f"{row.n:,}" for row in shown],
+        "seconds": [seconds(row.seconds) for row in shown],
+        "note": [row.note for row in shown],
     }
-    if all(row.seeds == 1 for row in ordered):
+    if all(row.seeds == 1 for row in shown):
         del columns["seeds"]
     if not any(columns["note"]):
         del columns["note"]

@@ -1,0 +1,87 @@
+"""The verb ``score``: answers made elsewhere, with the same statistics and model-free controls as our own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from sefar_mllm.answer_report import print_scores, write_scores
+from sefar_mllm.answers import read_answers
+from sefar_mllm.question_set import QuestionSet
+from sefar_mllm.scored import Scored, difference
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """Score answers to a question file, whatever made them.
+
+    Attributes:
+        predictions: CSV, TSV or JSON lines with ``id`` and ``prediction``, every question exactly once; also
+            our own predictions.jsonl, a VLMEvalKit TSV and lmms-eval's samples as they are. Replies are read
+            strictly; what cannot be read is wrong.
+        questions: the question file that was answered.
+        seeds: answers of the same model from other training seeds; accuracy is then their mean, with the
+            spread.
+        against: answers of another model to the same questions: the difference is tested.
+        output: folder for results.json, metrics.json, report.html and report.md; none prints the table alone.
+        labelled: the labelled clips (list or question file) for the control "commonest class"; by default
+            train.csv beside the questions.
+        video_root: folder of the clips, to show frames of wrong answers in the report.
+        name: what tables call the model; by default the predictions file.
+        seed: of the resampling.
+    """
+
+    predictions: Path
+    questions: Path
+    seeds: list[Path] = field(default_factory=list)
+    against: Path | None = None
+    output: Path | None = None
+    labelled: Path | None = None
+    video_root: Path | None = None
+    name: str | None = None
+    seed: int = 0
+
+
+def score(config: ScoreConfig) -> Scored:
+    """Run the verb. Returns what was scored.
+
+    Raises:
+        SefarMLLMError: for a file that does not answer every question exactly once.
+        GymQAError: for a file that cannot be read.
+    """
+    asked = QuestionSet.open(config.questions, config.labelled)
+    files = [config.predictions, *config.seeds]
+    name = config.name or shown_name(config.predictions)
+    scored = [Scored(name, tuple(read_answers(file, asked.questions) for file in files))]
+    comparisons = []
+    if config.against is not None:
+        other = shown_name(config.against)
+        other = f"{other} (against)" if other == name else other
+        scored.append(Scored(other, (read_answers(config.against, asked.questions),)))
+        tested = difference(scored[0], scored[1], asked, config.seed)
+        comparisons = [tested] if tested else []
+    if config.output is None:
+        rows = [one.row(asked) for one in scored] + asked.model_free_rows()
+    else:
+        rows = write_scores(
+            config.output,
+            f"Answers to {asked.name}",
+            asked,
+            scored,
+            comparisons,
+            video_root=config.video_root,
+            settings={key: str(value) for key, value in asdict(config).items()},
+            seed=config.seed,
+        )
+    print_scores(rows, comparisons)
+    unread = sum(answer.choice is None for run in scored[0].runs for answer in run)
+    if unread:
+        print(f"{unread} answers of {name} could not be read and count as wrong")
+    if config.output is not None:
+        print(f"open {config.output / 'report.html'}")
+    return scored[0]
+
+
+def shown_name(file: Path) -> str:
+    """A predictions file's name in tables: its folder's for our own, else its own."""
+    return file.parent.name if file.name == "predictions.jsonl" and file.parent.name else file.stem
