@@ -49,6 +49,11 @@ VERBS: dict[str, Verb] = {
     ),
     "finetune": Verb("sefar_mllm.finetune", "FinetuneConfig", "finetune", "teach a language model to answer"),
     "evaluate": Verb("sefar_mllm.evaluate", "EvaluateConfig", "evaluate", "score answers to a question file"),
+    "compare": Verb("sefar_mllm.compare", "CompareConfig", "compare", "visual encoders in one table"),
+    "score": Verb(
+        "sefar_mllm.score", "ScoreConfig", "score", "score answers made elsewhere", positional=True
+    ),
+    "ask": Verb("sefar_mllm.ask_verb", "AskConfig", "ask_verb", "ask about a video", positional=True),
     "merge": Verb("sefar_mllm.merge", "MergeConfig", "merge", "put an adapter into its language model"),
 }
 

@@ -1,0 +1,120 @@
+"""Shared-prefix scoring against one full pass per option, of the same questions in the same run.
+
+Both ways score the texts of the options with the embedded language model in float32, from made-up features of
+eight tokens. Every score must agree to 1e-4; the ratio of the times is what the shared prefix saves. The time
+of 1,000 questions is that of the shared way with everything that `evaluate` computes (letters, PMI).
+
+    python benchmarks/scoring.py --questions 16
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+from jsonargparse import ArgumentParser
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from gym_qa.minigym.elements import ELEMENTS, EVENTS
+from gym_qa.questions import Question, build_questions
+from gym_qa.table import ActionClass, Clip
+from projector.build import ProjectorSpec
+from sefar_mllm.model import LoraOptions, MLLMConfig, SefarMLLM
+from sefar_mllm.multiple_choice import Asked, ask, score_questions
+from sefar_mllm.prompts import PromptConfig
+from sefar_mllm.scoring import log_likelihoods
+
+TOKENS, DIM, HIDDEN = 8, 768, 576
+AGREE = 1e-4
+
+
+class MadeUp:
+    """Features of any clip, drawn at random."""
+
+    def __init__(self, clips: Sequence[str]) -> None:
+        drawn = torch.randn(len(clips), 1, TOKENS, DIM, generator=torch.Generator().manual_seed(0))
+        self.features = dict(zip(clips, drawn, strict=True))
+        self.facts = {"encoder": "made up"}
+        self.fingerprint, self.dim, self.num_tokens = "made up", DIM, TOKENS
+
+    def __contains__(self, clip: object) -> bool:
+        return clip in self.features
+
+    def __getitem__(self, clip: str) -> Tensor:
+        return self.features[clip]
+
+
+def questions_of(count: int) -> list[Question]:
+    """Questions about MiniGym's classes, near classes as options."""
+    classes = [ActionClass(element.name, EVENTS[element.event], element.set_id) for element in ELEMENTS]
+    clips = [Clip(f"clip{i:05d}", "", i % len(classes)) for i in range(count)]
+    return build_questions(clips, classes, "same-set")
+
+
+@torch.inference_mode()
+def plainly(model: SefarMLLM, rows: Sequence[Asked], features: Tensor) -> list[list[float]]:
+    """One full pass for each option, batched over the questions as the shared way is."""
+    scores: list[list[float]] = [[] for _ in rows]
+    for option in range(len(rows[0].texts)):
+        sequences = [torch.tensor([*row.prompt, *row.texts[option]]) for row in rows]
+        ids = pad_sequence(sequences, batch_first=True)
+        mask = pad_sequence([torch.ones(len(one), dtype=torch.long) for one in sequences], batch_first=True)
+        hidden = model.causal.base_model(
+            inputs_embeds=model.embed(ids, features), attention_mask=mask, use_cache=False
+        ).last_hidden_state
+        for place, row in enumerate(rows):
+            text = torch.tensor(row.texts[option])
+            first = len(row.prompt) - 1
+            logits = model.logits(hidden[place, first : first + len(text)]).log_softmax(-1)
+            scores[place].append(float(logits.gather(1, text[:, None]).double().sum()))
+    return scores
+
+
+def main() -> None:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--questions", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=8)
+    options = parser.parse_args()
+    questions = questions_of(options.questions)
+    store = MadeUp([question.video for question in questions])
+    for listed in (False, True):
+        prompt = PromptConfig(answer="text", list_options=listed, system="")
+        spec = ProjectorSpec("mlp", DIM, HIDDEN, TOKENS, TOKENS)
+        model = SefarMLLM.build(MLLMConfig(prompt=prompt, projector=spec), LoraOptions(rank=0)).eval()
+        compare(model, questions, store, options.batch_size, "listed" if listed else "not listed")
+
+
+def compare(model: SefarMLLM, questions: list[Question], store: MadeUp, size: int, name: str) -> None:
+    """Time both ways batch by batch, taking turns, and print the ratio."""
+    asked = [ask(model, question, with_video=True) for question in questions]
+    shared = plain = worst = 0.0
+    for start in range(-size, len(asked), size):  # the first, extra batch warms up and is not counted
+        rows = asked[max(start, 0) : max(start, 0) + size]
+        features = torch.cat([store[q.video] for q in questions[max(start, 0) : max(start, 0) + size]])
+        begun = time.perf_counter()
+        ours = log_likelihoods(model, [row.prompt for row in rows], [row.texts for row in rows], features)
+        middle = time.perf_counter()
+        theirs = plainly(model, rows, features)
+        ended = time.perf_counter()
+        if start >= 0:
+            shared, plain = shared + middle - begun, plain + ended - middle
+        gaps = (torch.tensor(ours) - torch.tensor(theirs)).abs()
+        worst = max(worst, float(gaps.max()))
+    assert worst <= AGREE, f"the two ways differ by {worst:.2e}, more than {AGREE:.0e}"
+    begun = time.perf_counter()
+    score_questions(model, questions, store, batch_size=size, progress=False)
+    whole = time.perf_counter() - begun
+    print(
+        f"options {name}: prompts of {min(len(r.prompt) for r in asked)} to "
+        f"{max(len(r.prompt) for r in asked)} tokens; shared {1000 * shared / len(asked):.0f} ms, "
+        f"one pass per option {1000 * plain / len(asked):.0f} ms a question: {plain / shared:.2f} × faster; "
+        f"scores agree to {worst:.1e}; all scores of 1,000 questions would take "
+        f"{1000 * whole / len(asked) / 60:.1f} minutes",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""The verb ``compare`` on tiny videos and a tiny language model: its steps, its table, and starting again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from encoder_videos import fading_frames, write_video
+from mllm_sources import easy_questions, question_file, tiny_folder
+
+import sefar_mllm.compare
+from sefar_mllm.compare import CompareConfig, base_settings, compare, configured, named_encoders, slug
+from sefar_mllm.compare_table import PUBLISHED, published_rows
+from sefar_mllm.demo import BUDGETS, SEFAR, Folders, finetune_config
+from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.prompts import PromptConfig
+from sefar_mllm.report import read_results
+
+ENCODER = "small=efficientnet-lite0?image_size=32"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> CompareConfig:
+    folder = tmp_path_factory.mktemp("compare")
+    tiny_folder(folder / "lm")
+    train, val = easy_questions(6), easy_questions(10, "val")
+    for number, question in enumerate([*train, *val]):
+        write_video(folder / f"{question.video}.mp4", fading_frames(8, bool(number % 2), number))
+    return CompareConfig(
+        encoders=[ENCODER],
+        output=folder / "run",
+        train_questions=question_file(folder / "train.jsonl", train),
+        questions=question_file(folder / "val.jsonl", val),
+        video_root=folder,
+        seeds=2,
+        finetune={
+            "language_model": str(folder / "lm"),
+            "precision": "fp32",
+            "max_steps": 2,
+            "align_steps": 5,
+            "prompt": {"list_options": False},
+            "trainer": {"disable_tqdm": True},
+        },
+        features={"workers": 0},
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(config) -> Path:
+    compare(config)
+    return config.output
+
+
+def test_the_table_holds_encoders_controls_and_the_papers_figures(config, finished):
+    rows = read_results(finished / "results.json")
+    ours = [row for row in rows if row.questions not in {p.questions for p in published_rows()}]
+    names = {row.encoder for row in ours}
+    assert names >= {
+        "small",
+        "language model alone",
+        "small: no video",
+        "small: another clip's video",
+        "small: frames shuffled",
+        "small: frames reversed",
+        "small: right in every order of options",
+        "chance",
+        "majority letter",
+    }
+    assert [row.encoder for row in ours if not row.control] == ["small"]
+    measured = ours[0]
+    by_seed = [
+        json.loads((finished / f"answers/small/seed-{seed}/metrics.json").read_text(encoding="utf-8"))
+        for seed in range(2)
+    ]
+    assert measured.accuracy == pytest.approx(np.mean([one["accuracy"] for one in by_seed]))
+    assert measured.seed_std == pytest.approx(np.std([one["accuracy"] for one in by_seed], ddof=1))
+    assert measured.seeds == 2
+    # Without the list of options their order changes nothing.
+    every = next(row for row in ours if row.encoder.endswith("order of options"))
+    assert every.accuracy == measured.accuracy
+    assert (finished / "report.html").is_file()
+    assert "CLIP ViT-L/16" in (finished / "report.md").read_text(encoding="utf-8")
+
+
+def test_started_again_it_does_nothing_twice(config, finished, monkeypatch, capsys):
+    def fail(*_):
+        raise AssertionError("a finished step was run again")
+
+    monkeypatch.setattr(sefar_mllm.compare, "finetune", fail)
+    monkeypatch.setattr(sefar_mllm.compare, "evaluate", fail)
+    before = (finished / "results.json").read_bytes()
+    compare(config)
+    assert (finished / "results.json").read_bytes() == before
+    assert "done before" in capsys.readouterr().out
+    with pytest.raises(SefarMLLMError, match="another --output"):
+        compare(replace(config, circular=False))
+    with pytest.raises(AssertionError, match="run again"):  # a new encoder's steps are to be done
+        compare(replace(config, encoders=[ENCODER, "other=efficientnet-lite0?image_size=32"]))
+
+
+def test_names_of_encoders():
+    assert named_encoders(["A b=sefar:x", "timm:vit?grid=2", "efficientnet-lite0?grid=2"]) == {
+        "A b": "sefar:x",
+        "timm:vit?grid=2": "timm:vit?grid=2",
+        "efficientnet-lite0?grid=2": "efficientnet-lite0?grid=2",
+    }
+    with pytest.raises(SefarMLLMError, match="stands twice"):
+        named_encoders(["timm:a", "timm:a"])
+    with pytest.raises(SefarMLLMError, match="at least one"):
+        named_encoders([])
+    assert len({slug(name) for name in ("a/b", "a b", "a:b", "a_b", "A.b")}) == 5
+    assert all("/" not in slug(name) for name in ("a/b", "../x"))
+
+
+def test_settings_are_the_demos_on_minigym_and_the_defaults_elsewhere(config):
+    demo = finetune_config(Folders(Path("runs/x"), Path("data")), SEFAR, BUDGETS["mini"], 0)
+    found = configured(
+        {**base_settings(CompareConfig(["efficientnet-lite0"])), "questions": "q", "output": "o"}
+    )
+    for name, value in asdict(demo).items():
+        if name not in ("questions", "output", "features"):
+            assert asdict(found)[name] == value
+    assert base_settings(config) == {}
+    own = configured({"questions": "q", "output": "o", "prompt": {"answer": "letter"}, "max_steps": 7})
+    assert (own.prompt, own.max_steps) == (PromptConfig(answer="letter"), 7)
+    with pytest.raises(SefarMLLMError, match="no setting 'max_step'"):
+        configured({"max_step": 7})
+    with pytest.raises(SefarMLLMError, match=r"finetune: .*max_steps"):
+        configured({"questions": "q", "output": "o", "max_steps": "many"})
+
+
+@pytest.mark.parametrize("change", [{"seeds": 0}, {"video_root": None}])
+def test_contradictions_are_refused(config, tmp_path, change):
+    with pytest.raises(SefarMLLMError, match="seeds >= 1, and train_questions"):
+        compare(replace(config, output=tmp_path / "new", **change))
+    assert not (tmp_path / "new").exists()
+
+
+def test_published_figures_are_the_papers():
+    rows = {(row.encoder, row.questions): row.accuracy for row in published_rows()}
+    assert rows["SeFAR", "Gym-QA-99, published"] == pytest.approx(0.49)
+    assert rows["CLIP ViT-L/16", "Gym-QA-288, published"] == pytest.approx(0.41)
+    assert len(rows) == 2 * len(PUBLISHED)
