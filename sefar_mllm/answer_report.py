@@ -69,6 +69,7 @@ def write_scores(
     rows = [one.row(asked) for one in scored] + asked.model_free_rows()
     answering = [one for one in scored if not one.control] or list(scored)
     bins = {one.name: one.bins(asked) for one in answering}
+    matrices = confusions(asked, answering)
     report = Report(
         title=title,
         synthetic=asked.synthetic,
@@ -79,12 +80,12 @@ def write_scores(
             Breakdown(f"{one.name}: by {group}", groups)
             for one in answering
             for group, groups in one.groups(asked).items()
-            if group != "class"  # the confusion matrix shows classes
+            if group != "class" or not matrices  # the confusion matrix shows classes
         ],
         reliabilities=[
             Reliability(name, found, calibration_error(found)) for name, found in bins.items() if found
         ],
-        confusions=confusions(asked, answering),
+        confusions=matrices,
         examples=wrong_answers(asked, answering[0], video_root, seed),
         examples_note=f"Wrong or unreadable answers of {answering[0].name}, drawn at random.",
         timings=timings,

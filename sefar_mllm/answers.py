@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gym_qa.files import read_json_lines, read_text
+from gym_qa.files import read_json, read_json_lines, read_text
 from gym_qa.questions import Question
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.reply import read_answer
@@ -18,8 +18,8 @@ from sefar_mllm.reply import read_answer
 SHOWN_IDS = 20  # of a list of ids in an error
 ROW_NUMBERS = ("index", "doc_id")  # VLMEvalKit's and lmms-eval's number of a row, from 0
 EXPECTED = (
-    "expected CSV, TSV or JSON lines with 'id' (or the row number 'index' or 'doc_id') and 'prediction' "
-    "(or 'choice', or lmms-eval's 'filtered_resps')"
+    "expected CSV, TSV, JSON lines or a JSON list of rows with 'id' (or the row number 'index' or 'doc_id') "
+    "and 'prediction' (or 'choice', or lmms-eval's 'filtered_resps')"
 )
 
 
@@ -42,8 +42,8 @@ def read_answers(path: Path, questions: Sequence[Question]) -> list[Answer]:
     Replies are read strictly (`sefar_mllm.reply.read_answer`): what cannot be read is wrong.
 
     Args:
-        path: ``.csv``, ``.tsv`` or JSON lines; our own ``predictions.jsonl``, a VLMEvalKit TSV or lmms-eval's
-            samples as they are.
+        path: ``.csv``, ``.tsv``, ``.json`` (a list of rows) or JSON lines; our own ``predictions.jsonl``,
+            VLMEvalKit's TSV or JSON and lmms-eval's samples as they are.
         questions: the questions that were asked.
 
     Raises:
@@ -65,18 +65,26 @@ def read_answers(path: Path, questions: Sequence[Question]) -> list[Answer]:
 
 
 def _rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    if path.suffix.lower() in (".csv", ".tsv"):
-        reader = csv.DictReader(
-            io.StringIO(read_text(path)), delimiter="," if path.suffix.lower() == ".csv" else "\t"
-        )
-        # Row numbers, not lines: a quoted reply may hold line breaks.
-        return [(f"{path}, row {number}", dict(row)) for number, row in enumerate(reader, 1)]
-    rows = []
-    for line, row in read_json_lines(path):
+    """The file's rows, each with its place."""
+    kind = path.suffix.lower()
+    if kind in (".csv", ".tsv"):
+        reader = csv.DictReader(io.StringIO(read_text(path)), delimiter="," if kind == ".csv" else "\t")
+        try:
+            # Row numbers, not lines: a quoted reply may hold line breaks.
+            return [(f"{path}, row {number}", dict(row)) for number, row in enumerate(reader, 1)]
+        except csv.Error as error:
+            raise SefarMLLMError(f"{path}: not {kind[1:].upper()} ({error}); {EXPECTED}") from None
+    if kind == ".json":
+        content = read_json(path)
+        if not isinstance(content, list):
+            raise SefarMLLMError(f"{path}: got {type(content).__name__} instead of a list; {EXPECTED}")
+        found = [(f"{path}, row {number}", row) for number, row in enumerate(content, 1)]
+    else:
+        found = [(f"{path}, line {line}", row) for line, row in read_json_lines(path)]
+    for place, row in found:
         if not isinstance(row, dict):
-            raise SefarMLLMError(f"{path}, line {line}: got {type(row).__name__}; {EXPECTED}")
-        rows.append((f"{path}, line {line}", row))
-    return rows
+            raise SefarMLLMError(f"{place}: got {type(row).__name__}; {EXPECTED}")
+    return found
 
 
 def _id(row: dict[str, Any], questions: Sequence[Question], place: str) -> str:

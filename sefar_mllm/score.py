@@ -16,9 +16,9 @@ class ScoreConfig:
     """Score answers to a question file, whatever made them.
 
     Attributes:
-        predictions: CSV, TSV or JSON lines with ``id`` and ``prediction``, every question exactly once; also
-            our own predictions.jsonl, a VLMEvalKit TSV and lmms-eval's samples as they are. Replies are read
-            strictly; what cannot be read is wrong.
+        predictions: CSV, TSV, JSON lines or a JSON list of rows with ``id`` and ``prediction``, every
+            question exactly once; also our own predictions.jsonl, VLMEvalKit's TSV or JSON and lmms-eval's
+            samples as they are. Replies are read strictly; what cannot be read is wrong.
         questions: the question file that was answered.
         seeds: answers of the same model from other training seeds; accuracy is then their mean, with the
             spread.

@@ -140,6 +140,9 @@ def test_other_tools_files_are_read_as_they_are(asked, tmp_path):
     rows = [f"{i}\tWhich?\tA\t{letter}" for i, letter in enumerate(letters)]
     vlmevalkit.write_text("\n".join(["index\tquestion\tanswer\tprediction", *rows]), encoding="utf-8")
     assert read_answers(vlmevalkit, asked.questions) == expected
+    listed = tmp_path / "model_gym.json"
+    listed.write_text(json.dumps([{"index": i, "prediction": x} for i, x in enumerate(letters)]), "utf-8")
+    assert read_answers(listed, asked.questions) == expected
     lmms = tmp_path / "samples.jsonl"
     samples = [{"doc_id": i, "filtered_resps": [letter], "target": "A"} for i, letter in enumerate(letters)]
     lmms.write_text("\n".join(map(json.dumps, samples[::-1])), encoding="utf-8")
