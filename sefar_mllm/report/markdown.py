@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 
@@ -12,6 +11,7 @@ from .tables import (
     columns_of,
     headlines,
     interval,
+    markdown_text,
     ordered,
     p_value,
     percent,
@@ -38,11 +38,6 @@ def render_markdown(report: Report) -> str:
         if values:
             parts.append(f"## {title}\n\n{markdown_pairs(values)}")
     return "\n\n".join(parts) + "\n"
-
-
-def markdown_text(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return re.sub(r"([\\`*\[\]|<>])", r"\\\1", text)
 
 
 def markdown_table(rows: Sequence[ResultRow]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from .content import Comparison, Report, ResultRow
@@ -44,6 +45,11 @@ def tick(value: float, digits: int = 5) -> str:
 def questions(row: ResultRow) -> str:
     """The question set's name, and that it is synthetic where it is."""
     return f"{row.questions} (synthetic)" if row.synthetic else row.questions
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return re.sub(r"([\\`*\[\]|<>])", r"\\\1", text)
 
 
 def format_table(rows: Sequence[ResultRow]) -> str:
