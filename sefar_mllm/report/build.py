@@ -25,13 +25,13 @@ def write_report(report: Report, folder: Path) -> Path:
 def render_html(report: Report) -> str:
     """The page: no script, nothing to load; every text of the report is escaped."""
     accuracies = [value for row in report.rows for value in (row.ci_low, row.ci_high)]
-    accuracies += [value for part in report.breakdowns for g in part.groups for value in (g.low, g.high)]
     gaps = [value for c in report.comparisons for value in (c.test.low, c.test.high)]
     return _template().render(
         report=report,
         headlines=tables.headlines(report),
         questions=list(dict.fromkeys(row.questions for row in report.rows)),
-        axis=Axis.over([*accuracies, report.chance], margin=0.01),
+        axis=Axis.over([*accuracies, report.chance], margin=0.01).within(0.0, 1.0),
+        group_axis=Axis(0.0, 1.0, (0.0, 0.5, 1.0)),
         gap_axis=Axis.over([*gaps, 0.0], margin=0.005),
         charts=[line_chart(curves) for curves in report.curves if any(map(len, curves.lines.values()))],
         matrices=[confusion_figure(confusion) for confusion in report.confusions],

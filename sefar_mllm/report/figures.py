@@ -40,6 +40,11 @@ class Axis:
         )
         return cls(float(ticks[0]), float(ticks[-1]), tuple(float(tick) for tick in ticks))
 
+    def within(self, low: float, high: float) -> Axis:
+        """The part of it between two bounds."""
+        start, end = max(self.low, low), min(self.high, high)
+        return Axis(start, end, tuple(tick for tick in self.ticks if start <= tick <= end))
+
     def at(self, value: float) -> float:
         """Position of a value, 0 at the low end and 100 at the high end."""
         return round(100 * (value - self.low) / (self.high - self.low), 3)
