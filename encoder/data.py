@@ -147,13 +147,6 @@ def collate(items: list[tuple[Frames | None, int, str, str]]) -> Batch:
     return Batch(frames, torch.tensor(sizes), labels, [clip for *_, clip in read], broken)
 
 
-def _pad(frames: Frames, height: int, width: int) -> Frames:
-    missing = height - frames.shape[1], width - frames.shape[2]
-    if not any(missing):
-        return frames
-    return np.pad(frames, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)), "edge")
-
-
 def _loader(stream: ClipStream, positions: list[list[int]], workers: int) -> DataLoader[Any]:
     return DataLoader(
         stream,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import time
@@ -19,19 +18,11 @@ from tqdm import tqdm
 from encoder.augment import Views
 from encoder.build import build_encoder, build_optimizer, learning_rate
 from encoder.checkpoint import write_json
-from encoder.clips import ClassInfo, Clip, check_labels, read_classes, read_clips
 from encoder.config import TrainConfig
-from encoder.data import (
-    Batch,
-    ClipStream,
-    derive_seed,
-    evaluation_batches,
-    open_source,
-    training_batches,
-)
-from encoder.elements import TemporalElements
+from encoder.data import Batch, derive_seed
 from encoder.errors import EncoderError
 from encoder.evaluate import accuracies, predict
+from encoder.lists import TrainingLists
 from encoder.progress import Window
 from encoder.recipes.base import find_recipe
 from encoder.run_folder import RunFolder
@@ -75,21 +66,16 @@ class Training:
                 f"{launched} processes were started, but each would train alone; without a GPU set "
                 "ACCELERATE_USE_CPU=true before 'torchrun'"
             )
-        self.n_parts = config.accumulate * self.accelerator.num_processes
-        if config.labelled_batch % self.n_parts:
-            raise EncoderError(
-                f"labelled_batch: {config.labelled_batch} clips cannot be shared by "
-                f"{self.accelerator.num_processes} processes in {config.accumulate} parts each"
-            )
         recipe = find_recipe(config.recipe.name)
-        self.elements = TemporalElements.parse(config.model.elements)
-        self._read_lists(recipe.uses_unlabelled)
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        self.lists = TrainingLists(config, recipe.uses_unlabelled, rank, world)
+        self.total = self.lists.total
         self.folder = RunFolder(config, self.accelerator.is_main_process)
         self.folder.check()
         with self.accelerator.main_process_first():
-            self._open_source(recipe.uses_unlabelled)
+            self.lists.open()
         torch.manual_seed(derive_seed(config.seed, "weights"))
-        self.student = build_encoder(config.model, self.classes, config.augment)
+        self.student = build_encoder(config.model, self.lists.classes, config.augment)
         if config.compile:
             self.student.backbone.compile()
         views = Views(config.augment, config.model.image_size, self.student.mean, self.student.std)
@@ -98,7 +84,6 @@ class Training:
             self.recipe.teacher.to(self.accelerator.device)
         optimizer = build_optimizer(config.optim, self.student)
         self.model, self.optimizer = self.accelerator.prepare(self.student, optimizer)
-        self.total = config.updates or config.epochs * self._updates_in_a_pass()
         self.learning_rate = learning_rate(config.optim, self.total)
         self.update = 0
         self.evaluation: dict[str, float] = {}
@@ -106,48 +91,6 @@ class Training:
         self.broken: set[str] = set()
         self.accelerator.wait_for_everyone()
         self.folder.start()
-
-    # What the run works on -------------------------------------------------------------------------------
-
-    def _read_lists(self, uses_unlabelled: bool) -> None:
-        data = self.config.data
-        if uses_unlabelled and data.unlabelled is None:
-            raise EncoderError(
-                f"data.unlabelled: the recipe {self.config.recipe.name!r} needs a list of unlabelled clips"
-            )
-        self.labelled = read_clips(data.labelled, data.video_root)
-        self.unlabelled = read_clips(data.unlabelled, data.video_root) if data.unlabelled else []
-        self.val = read_clips(data.val, data.video_root) if data.val else []
-        self.classes: list[ClassInfo] = read_classes(data.classes or data.labelled.parent / "classes.json")
-        check_labels(self.labelled, self.classes, data.labelled)
-        if data.val:
-            check_labels(self.val, self.classes, data.val)
-
-    def _open_source(self, uses_unlabelled: bool) -> None:
-        data = self.config.data
-        used = self.labelled + (self.unlabelled if uses_unlabelled else []) + self.val
-        self.source = open_source(used, data.short_side, data.reader, data.cache, data.workers)
-        if self.source.cache is not None and len(self.source.cache.broken) > self.config.max_broken:
-            raise EncoderError(next(iter(self.source.cache.broken.values())))
-        self.workers = 0 if self.source.cache is not None else data.workers
-
-    def _updates_in_a_pass(self) -> int:
-        if self.unlabelled:
-            in_update = self.config.labelled_batch * self.config.unlabelled_ratio
-            return math.ceil(len(self.unlabelled) / in_update)
-        return math.ceil(len(self.labelled) / self.config.labelled_batch)
-
-    def epoch(self, update: int) -> int:
-        """The epoch that update ``update`` belongs to."""
-        return update * self.config.epochs // self.total
-
-    def _batches(self, clips: list[Clip], name: str, size: int) -> Iterator[Batch]:
-        """The batches of this process from the current update to the end."""
-        config, rank = self.config, self.accelerator.process_index
-        stream = ClipStream(clips, self.source, self.elements, derive_seed(config.seed, name))
-        parts = range(rank * config.accumulate, (rank + 1) * config.accumulate)
-        updates = range(self.update, self.total)
-        return training_batches(stream, size, updates, parts, self.n_parts, self.workers)
 
     # The run ---------------------------------------------------------------------------------------------
 
@@ -168,16 +111,15 @@ class Training:
 
     def _loop(self, bar: Any) -> None:
         config = self.config
-        size = config.labelled_batch // self.n_parts
-        labelled = self._batches(self.labelled, "labelled", size)
+        labelled = self.lists.labelled_batches(self.update)
         unlabelled: Iterator[Batch] | None = None
         window = Window()
         while self.update < self.total:
-            epoch = self.epoch(self.update)
-            if self.update == 0 or self.epoch(self.update - 1) != epoch:
+            epoch = self.lists.epoch(self.update)
+            if self.update == 0 or self.lists.epoch(self.update - 1) != epoch:
                 self.recipe.start_epoch(epoch)
             if unlabelled is None and self.recipe.wants_unlabelled(epoch):
-                unlabelled = self._batches(self.unlabelled, "unlabelled", size * config.unlabelled_ratio)
+                unlabelled = self.lists.unlabelled_batches(self.update)
             self._one_update(epoch, labelled, unlabelled, window)
             self.update += 1
             bar.update()
@@ -200,7 +142,7 @@ class Training:
                 raise SystemExit(128 + signal.SIGTERM)
 
     def _epoch_ends(self, every: int) -> bool:
-        before, after = self.epoch(self.update - 1), self.epoch(self.update)
+        before, after = (self.lists.epoch(update) for update in (self.update - 1, self.update))
         return every > 0 and before // every != after // every
 
     def _one_update(
@@ -275,11 +217,9 @@ class Training:
         self.accelerator.log(line, step=self.update)
 
     def _evaluate(self, epoch: int) -> None:
-        if not self.val:
+        if not self.lists.val:
             return
-        accelerator, batch = self.accelerator, self.config.evaluation_batch
-        rank, world = accelerator.process_index, accelerator.num_processes
-        batches = evaluation_batches(self.val, self.source, self.elements, batch, rank, world, self.workers)
+        accelerator, batches = self.accelerator, self.lists.validation_batches()
         hidden = not accelerator.is_local_main_process
         with tqdm(batches, desc="evaluating", leave=False, disable=hidden) as shown:
             scores, labels, _ = predict(self.networks(), shown, accelerator)
