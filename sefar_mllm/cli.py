@@ -47,6 +47,9 @@ VERBS: dict[str, Verb] = {
         "evaluate_encoder",
         "measure a trained video encoder",
     ),
+    "study": Verb(
+        "sefar_mllm.study", "StudyConfig", "study", "the paper's tables and figures", positional=True
+    ),
     "finetune": Verb("sefar_mllm.finetune", "FinetuneConfig", "finetune", "teach a language model to answer"),
     "evaluate": Verb("sefar_mllm.evaluate", "EvaluateConfig", "evaluate", "score answers to a question file"),
     "compare": Verb("sefar_mllm.compare", "CompareConfig", "compare", "visual encoders in one table"),
