@@ -86,11 +86,7 @@ def compare(config: CompareConfig) -> None:
         SefarMLLMError: for settings that contradict one another, or a folder of another comparison.
     """
     encoders = named_encoders(config.encoders)
-    given = [config.train_questions, config.questions, config.video_root]
-    if config.seeds < 1 or (any(given) and not all(given)):
-        raise SefarMLLMError(
-            "compare needs seeds >= 1, and train_questions, questions and video_root together or none of them"
-        )
+    check(config)
     # Encoders and seeds are not among the options: more of them may join a finished comparison.
     kept = {key: value for key, value in asdict(config).items() if key not in ("encoders", "output", "seeds")}
     stages = Stages(config.output, kept)
@@ -108,6 +104,18 @@ def compare(config: CompareConfig) -> None:
     runs = {name: [answers(config, name, seed) for seed in range(config.seeds)] for name in answering}
     settings = {**asdict(config), "encoders": encoders}
     write_comparison(config.output, asked, runs, TEXT_ONLY, settings, stages.seconds, sources.videos)
+
+
+def check(config: CompareConfig) -> None:
+    """Refuse settings that contradict one another, before anything is written."""
+    given = [config.train_questions, config.questions, config.video_root]
+    if config.seeds < 1 or (any(given) and not all(given)):
+        raise SefarMLLMError(
+            "compare needs seeds >= 1, and train_questions, questions and video_root together or none of them"
+        )
+    if unknown := sorted(config.features.keys() - set(FEATURE_OPTIONS)):
+        raise SefarMLLMError(f"features: no setting {unknown[0]!r}; there are {', '.join(FEATURE_OPTIONS)}")
+    configured({**base_settings(config), **config.finetune, "questions": "-", "output": "-"})
 
 
 def named_encoders(specs: Sequence[str]) -> dict[str, str]:
@@ -163,10 +171,9 @@ def answers(config: CompareConfig, name: str, seed: int) -> Path:
 
 def features(config: CompareConfig, sources: Sources, name: str, spec: str) -> None:
     """Features of the asked clips, and for the controls of the questions' clips in other orders."""
-    unknown = sorted(config.features.keys() - set(FEATURE_OPTIONS))
-    if unknown:
-        raise SefarMLLMError(f"features: no setting {unknown[0]!r}; there are {', '.join(FEATURE_OPTIONS)}")
-    lists = [asked_clips(config, file) for file in (sources.train, sources.val)]
+    lists = [
+        asked_clips(config, part, file) for part, file in (("train", sources.train), ("val", sources.val))
+    ]
     views = BUDGETS[config.size].views
     base = ExtractConfig(
         encoder=spec, clips=lists, output=store(config, name), video_root=sources.videos,
@@ -180,10 +187,10 @@ def features(config: CompareConfig, sources: Sources, name: str, spec: str) -> N
 ORDERS: tuple[FrameOrder, FrameOrder] = ("shuffled", "reversed")
 
 
-def asked_clips(config: CompareConfig, questions: Path) -> Path:
+def asked_clips(config: CompareConfig, part: str, questions: Path) -> Path:
     """A clip list of the clips that a question file asks about."""
     clips = dict.fromkeys(question.video for question in read_questions(questions))
-    path = config.output / f"{questions.stem}_clips.csv"
+    path = config.output / f"{part}_clips.csv"
     write_whole(path, "video,label\n" + "".join(f'"{clip}.mp4",\n' for clip in clips))
     return path
 

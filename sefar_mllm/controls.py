@@ -82,7 +82,7 @@ def shifted(question: Question, by: int) -> Question:
 
 
 def circular(questions: Sequence[Question], runs: Sequence[Sequence[Answer]]) -> list[Answer]:
-    """Circular evaluation (MMBench, Liu et al. 2023, section 4.3): right is who is right in every order.
+    """Circular evaluation (MMBench, Liu et al. 2023): right is who is right in every rotation.
 
     Args:
         questions: the questions as they stand in their file.

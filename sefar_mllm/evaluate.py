@@ -12,7 +12,7 @@ import torch
 
 from encoder.store import FeatureStore, ordered_fingerprint
 from gym_qa.questions import Question
-from sefar_mllm.answer_report import write_scores
+from sefar_mllm.answer_report import print_scores, write_scores
 from sefar_mllm.answering import Answering
 from sefar_mllm.checkpoint import check_encoder
 from sefar_mllm.controls import other_clips
@@ -23,8 +23,9 @@ from sefar_mllm.lmms_layout import write_lmms_layout
 from sefar_mllm.model import SefarMLLM
 from sefar_mllm.multiple_choice import Score, choose, headline
 from sefar_mllm.question_set import QuestionSet
+from sefar_mllm.report import ResultRow
 from sefar_mllm.respond import Respondent
-from sefar_mllm.scored import Scored, difference
+from sefar_mllm.scored import difference
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,12 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     respondent = build_respondent(config, model)
     stores = open_stores(config, model, asked.questions)
     name = config.name or (model.settings.encoder.name if model.settings.encoder else "language model alone")
+    clips = other_clips(asked.questions, config.seed) if config.other_video and stores else None
     answering = Answering(respondent, asked, config.output)
     rows = answering.ask(name, "predictions", stores.get("filmed"))
     if config.no_video and stores:
         answering.control("no-video", None, respondent.without_video())
-    if config.other_video and stores:
-        clips = other_clips(asked.questions, config.seed)
+    if clips is not None:
         answering.control("other-video", stores["filmed"], clips=clips)
     for order in ("shuffled", "reversed"):
         if order in stores:
@@ -106,13 +107,13 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         answering.ask_in_every_order(stores.get("filmed"))
     main, *controls = answering.scored
     comparisons = [tested for one in controls if (tested := difference(main, one, asked, config.seed))]
-    write_scores(
+    table = write_scores(
         config.output,
         f"{name} on {asked.name}",
         asked,
         answering.scored,
         comparisons,
-        facts=summary(config, respondent, rows, main.row(asked).seconds or 0.0, main, asked),
+        facts=summary(config, respondent, rows, main.row(asked)),
         video_root=config.video_root,
         settings=options(config),
         timings=[(one.name, one.seconds or 0.0) for one in answering.scored],
@@ -121,6 +122,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     metrics = json.loads((config.output / "metrics.json").read_text(encoding="utf-8"))
     if config.lmms_eval:
         write_lmms_layout(config.output / "lmms-eval", asked, rows, metrics)
+    if controls:
+        print_scores(table, comparisons)
     print(
         f"{metrics['accuracy']:.1%} of {metrics['n']} questions right "
         f"(95 % interval {metrics['ci_low']:.1%} to {metrics['ci_high']:.1%}; {metrics['score']})",
@@ -179,15 +182,10 @@ def options(config: EvaluateConfig) -> dict[str, Any]:
 
 
 def summary(
-    config: EvaluateConfig,
-    respondent: Respondent,
-    rows: list[dict[str, Any]],
-    seconds: float,
-    main: Scored,
-    asked: QuestionSet,
+    config: EvaluateConfig, respondent: Respondent, rows: list[dict[str, Any]], row: ResultRow
 ) -> dict[str, Any]:
     """The head of metrics.json: accuracy by the headline score with its interval, and by every score."""
-    settings, row = respondent.model.settings, main.row(asked)
+    settings = respondent.model.settings
     by_score = {
         score: sum(choose(line["scores"][score])[0] == line["answer"] for line in rows) / len(rows)
         for score in rows[0]["scores"]
@@ -202,7 +200,7 @@ def summary(
         "ci_low": row.ci_low,
         "ci_high": row.ci_high,
         "n": row.n,
-        "seconds": seconds,
+        "seconds": row.seconds,
         "score": "generated" if respondent.reply_decides else respondent.score,
         "accuracy_by_score": by_score,
         **replies,

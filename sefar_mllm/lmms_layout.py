@@ -22,7 +22,7 @@ TASK = "gym_qa"  # the task that `export-qa --format lmms-eval` writes, and its 
 def write_lmms_layout(
     folder: Path, asked: QuestionSet, rows: Sequence[dict[str, Any]], metrics: dict[str, Any]
 ) -> Path:
-    """Write ``MODEL/DATE_results.json`` and ``MODEL/DATE_samples_gym_qa.jsonl`` as lmms-eval 0.3 to 0.5 does.
+    """Write ``MODEL/DATE_results.json`` and ``MODEL/DATE_samples_gym_qa.jsonl`` as lmms-eval does.
 
     Args:
         folder: what lmms-eval calls its output path.

@@ -74,9 +74,6 @@ def score(config: ScoreConfig) -> Scored:
             seed=config.seed,
         )
     print_scores(rows, comparisons)
-    unread = sum(answer.choice is None for run in scored[0].runs for answer in run)
-    if unread:
-        print(f"{unread} answers of {name} could not be read and count as wrong")
     if config.output is not None:
         print(f"open {config.output / 'report.html'}")
     return scored[0]

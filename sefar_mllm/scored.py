@@ -48,6 +48,12 @@ class Scored:
     note: str = ""
     sees_video: bool = False
 
+    @property
+    def unparsed_rate(self) -> float:
+        """Share of the answers that could not be read; they count as wrong."""
+        chosen = [answer.choice for run in self.runs for answer in run]
+        return sum(choice is None for choice in chosen) / len(chosen)
+
     def right(self, asked: QuestionSet) -> list[list[bool]]:
         """For each seed, whether each question is answered right."""
         verdicts = [
@@ -79,6 +85,7 @@ class Scored:
         runs = self.right(asked)
         n, spread = len(asked.questions), over_seeds([sum(run) / len(run) for run in runs])
         low, high = wilson_interval(sum(runs[0]), n) if len(runs) == 1 else wilson(spread.mean, n)
+        unread = f"{self.unparsed_rate:.1%} not readable" if self.unparsed_rate else ""
         return ResultRow(
             self.name,
             asked.name,
@@ -89,7 +96,7 @@ class Scored:
             self.seconds,
             asked.synthetic,
             self.control,
-            self.note,
+            "; ".join(part for part in (self.note, unread) if part),
             len(runs),
             spread.std,
             self.sees_video,
@@ -118,7 +125,7 @@ class Scored:
             "seeds": len(runs),
             "seed_std": row.seed_std,
             "seed_accuracies": [sum(run) / len(run) for run in runs],
-            "unparsed_rate": sum(choice is None for choice in chosen) / len(chosen),
+            "unparsed_rate": self.unparsed_rate,
             "letters_chosen": dict(sorted(letters.items())),
             "groups": {
                 title: [asdict(group) for group in groups] for title, groups in self.groups(asked).items()

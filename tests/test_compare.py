@@ -132,9 +132,17 @@ def test_settings_are_the_demos_on_minigym_and_the_defaults_elsewhere(config):
         configured({"questions": "q", "output": "o", "max_steps": "many"})
 
 
-@pytest.mark.parametrize("change", [{"seeds": 0}, {"video_root": None}])
-def test_contradictions_are_refused(config, tmp_path, change):
-    with pytest.raises(SefarMLLMError, match="seeds >= 1, and train_questions"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": 0}, "seeds >= 1, and train_questions"),
+        ({"video_root": None}, "seeds >= 1, and train_questions"),
+        ({"features": {"view": 2}}, "features: no setting 'view'"),
+        ({"finetune": {"step": 2}}, "finetune: no setting 'step'"),
+    ],
+)
+def test_contradictions_are_refused_before_anything_is_written(config, tmp_path, change, message):
+    with pytest.raises(SefarMLLMError, match=message):
         compare(replace(config, output=tmp_path / "new", **change))
     assert not (tmp_path / "new").exists()
 

@@ -130,6 +130,7 @@ def test_replies_are_read_strictly(asked, tmp_path):
     assert [answer.choice for answer in read[:3]] == [None, None, 2]
     metrics = score(ScoreConfig(tmp_path / "p.csv", asked.file)).metrics(asked)
     assert metrics["unparsed_rate"] == 2 / N
+    assert score(ScoreConfig(tmp_path / "p.csv", asked.file)).row(asked).note == "5.0% not readable"
     assert metrics["accuracy"] == 38 / N
 
 
