@@ -6,18 +6,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from encoder.checkpoint import write_json
 from encoder.elements import TemporalElements
 from encoder.scan import scan_clips
 from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.fits import Fit, check_fit
+from sefar_mllm.language_model import Precision, resolve_dtype
+from sefar_mllm.lora import LoraOptions
+from sefar_mllm.memory import Setup
 
 
 @dataclass(frozen=True)
 class DoctorConfig:
-    """Look through clip lists before training.
+    """Look through clip lists before training, and say how much memory fine-tuning will take.
 
     Every frame of every video is decoded. Clips that are missing, unreadable or too short, and videos that
-    are odd, are reported with the line of their list; the exit status tells whether a clip cannot be used.
+    are odd, are reported with the line of their list. For a language model, the memory of a fine-tuning step
+    is told, part by part, and whether it fits on this machine; its weights are not loaded. The exit status
+    tells whether a clip cannot be used or the memory is too little.
 
     Attributes:
         clips: Clip lists to look through.
@@ -25,6 +33,18 @@ class DoctorConfig:
         elements: Frames of each temporal element; a clip needs as many frames as the last one.
         reader: decord or pyav, as training is to read the videos.
         workers: Worker processes that decode.
+        language_model: Language model to fine-tune: SmolLM2-135M-Instruct (embedded), a folder with a
+            config.json, or a name on the Hub.
+        load_in_4bit: Its frozen weights in NF4.
+        precision: Of frozen weights and products; auto is bf16 where the hardware multiplies in it.
+        batch_size: Samples of a step on one device.
+        length: Tokens of a sample, the video's among them.
+        lora_rank: Rank of the adapter, on every linear layer.
+        projector: mlp, linear, pool, resampler or qformer.
+        feature_dim: Width of the stored features.
+        checkpointing: Gradient checkpointing.
+        device: auto, cpu or cuda.
+        memory: GB to fit into, to plan for another machine; by default what is free on this one.
         output: JSON file to write the report to.
     """
 
@@ -33,6 +53,17 @@ class DoctorConfig:
     elements: str = "2-2-4"
     reader: Literal["decord", "pyav"] = "decord"
     workers: int = 2
+    language_model: str | None = None
+    load_in_4bit: bool = False
+    precision: Precision = "auto"
+    batch_size: int = 8
+    length: int = 160
+    lora_rank: int = 16
+    projector: str = "mlp"
+    feature_dim: int = 1024
+    checkpointing: bool = False
+    device: str = "auto"
+    memory: float | None = None
     output: Path | None = None
 
 
@@ -40,14 +71,17 @@ def doctor(config: DoctorConfig) -> dict[str, Any]:
     """Run the verb: examine, print, write the report.
 
     Returns:
-        The report as it is written: ``{"clips": …}`` as in :class:`encoder.scan.ScanReport`.
+        The report as it is written: ``{"clips": …, "memory": …}`` as in :class:`encoder.scan.ScanReport`
+        and :class:`sefar_mllm.fits.Fit`, each where it was asked for.
 
     Raises:
         SefarMLLMError: Something is found that would stop training; the report is written all the same.
         EncoderError: A clip list is not there or does not parse.
     """
-    if not config.clips:
-        raise SefarMLLMError("doctor: nothing to look at; give --clips, one or more clip lists")
+    if not config.clips and config.language_model is None:
+        raise SefarMLLMError(
+            "doctor: nothing to look at; give --clips, one or more clip lists, or --language-model"
+        )
     report: dict[str, Any] = {}
     complaints: list[str] = []
     if config.clips:
@@ -60,9 +94,34 @@ def doctor(config: DoctorConfig) -> dict[str, Any]:
                 f"{scan.unusable} of {scan.clips} clips cannot be used; "
                 "mend them or take them out of the lists"
             )
+    if config.language_model is not None:
+        fit = memory_fit(config, config.language_model)
+        print(fit)
+        report["memory"] = fit.as_json()
+        if not fit.fits:
+            complaints.append(fit.complaint())
     if config.output is not None:
         config.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(config.output, report)
     if complaints:
         raise SefarMLLMError("; ".join(complaints))
     return report
+
+
+def memory_fit(config: DoctorConfig, language_model: str) -> Fit:
+    """The memory of the fine-tuning step that ``config`` describes."""
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    device = automatic if config.device == "auto" else config.device
+    on_gpu = torch.device(device).type == "cuda"
+    # A GPU that is planned for and not there multiplies in bfloat16, as all of the last years do.
+    planned = config.precision == "auto" and on_gpu and not torch.cuda.is_available()
+    setup = Setup(
+        config.batch_size,
+        config.length,
+        torch.bfloat16 if planned else resolve_dtype(config.precision, device),
+        config.load_in_4bit,
+        LoraOptions(rank=config.lora_rank),
+        checkpointing=config.checkpointing,
+        fused_attention=on_gpu,
+    )
+    return check_fit(language_model, setup, config.projector, config.feature_dim, device, config.memory)

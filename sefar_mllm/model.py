@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -17,31 +18,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from projector.build import ProjectorSpec, build_projector
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.language_model import EMBEDDED, load_language_model, load_tokenizer
+from sefar_mllm.lora import LoraOptions, add_lora
 from sefar_mllm.prompts import IGNORED, VIDEO_ID, PromptConfig, Prompter
 
 if TYPE_CHECKING:
     from sefar_mllm.ask import VideoAnswer, Watcher
 
 Quantization = Literal["none", "nf4"]
-
-
-@dataclass(frozen=True)
-class LoraOptions:
-    """Low-rank adaptation of the language model (Hu et al. 2022), by PEFT.
-
-    Args:
-        rank: rank of the update; 0 trains the projector alone.
-        alpha: the update is scaled by alpha / rank.
-        dropout: dropout before the update.
-        targets: ``all-linear``, or the names of the adapted layers, separated by commas (``q_proj,v_proj``).
-        last_layers: adapt only this many of the last decoder layers; null adapts all.
-    """
-
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-    targets: str = "all-linear"
-    last_layers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,48 +54,6 @@ class MLLMConfig:
     prompt: PromptConfig = field(default_factory=PromptConfig)
     projector: ProjectorSpec | None = None
     encoder: EncoderIdentity | None = None
-
-
-def add_lora(language_model: PreTrainedModel, options: LoraOptions) -> PeftModel:
-    """Wrap the language model in a PEFT adapter whose weights are float32 whatever the base's dtype.
-
-    Raises:
-        SefarMLLMError: when the named layers do not exist.
-    """
-    layers = language_model.config.get_text_config().num_hidden_layers
-    if options.last_layers is not None and not 1 <= options.last_layers <= layers:
-        raise SefarMLLMError(
-            f"lora.last_layers is {options.last_layers}, expected 1 to {layers}, the model's layers"
-        )
-    targets: str | list[str] = options.targets
-    if (
-        targets == "all-linear" and options.last_layers is not None
-    ):  # PEFT limits layers only for a list of names
-        head = language_model.get_output_embeddings()
-        linear = {
-            name
-            for name, part in language_model.named_modules()
-            if isinstance(part, nn.Linear) and part is not head
-        }
-        targets = sorted({name.rpartition(".")[2] for name in linear})
-    elif targets != "all-linear":
-        targets = options.targets.split(",")
-    config = LoraConfig(
-        r=options.rank,
-        lora_alpha=options.alpha,
-        lora_dropout=options.dropout,
-        target_modules=targets,
-        layers_to_transform=None
-        if options.last_layers is None
-        else list(range(layers - options.last_layers, layers)),
-        task_type="CAUSAL_LM",
-    )
-    try:
-        return get_peft_model(language_model, config)  # type: ignore[return-value]
-    except ValueError as error:
-        raise SefarMLLMError(
-            f"lora.targets {options.targets!r} does not fit this language model: {error}"
-        ) from error
 
 
 class SefarMLLM(nn.Module):
@@ -169,16 +110,28 @@ class SefarMLLM(nn.Module):
     def from_pretrained(
         cls, folder: str | Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> SefarMLLM:
-        """The model that ``save_pretrained`` wrote. See `sefar_mllm.checkpoint.load_checkpoint`."""
-        from sefar_mllm.checkpoint import load_checkpoint
+        """The model that ``save_pretrained`` wrote, into a folder or pushed to the Hub as ``OWNER/NAME``.
 
-        return load_checkpoint(Path(folder), dtype, device)
+        See `sefar_mllm.checkpoint.load_checkpoint`.
+        """
+        from sefar_mllm.checkpoint import load_checkpoint
+        from sefar_mllm.hub import find_checkpoint
+
+        return load_checkpoint(find_checkpoint(folder), dtype, device)
 
     def save_pretrained(self, folder: str | Path, state: dict[str, Tensor] | None = None) -> None:
         """Write all but the frozen weights. See `sefar_mllm.checkpoint.save_checkpoint`."""
         from sefar_mllm.checkpoint import save_checkpoint
 
         save_checkpoint(self, Path(folder), state)
+
+    def push_to_hub(self, repo: str, private: bool = False) -> str:
+        """Put the model on the Hub as ``OWNER/NAME``. Returns its address. See `sefar_mllm.hub.push`."""
+        from sefar_mllm.hub import PushConfig, push
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return push(PushConfig(Path(folder), repo, private))
 
     def ask(
         self,

@@ -31,7 +31,7 @@ def world(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_two_processes_are_one(world, tmp_path):
-    """Global batch 8: as 8 samples on one process, and as 4 on each of two (gloo)."""
+    """Global batch 8: as 8 samples on one process, and as 4 on each of two (gloo), as the docs start them."""
     shared = {
         "questions": world / "train.jsonl",
         "features": world / "features",
@@ -50,7 +50,8 @@ def test_two_processes_are_one(world, tmp_path):
         options = {**shared, "output": output, "batch_size": 8 // processes}
         command = [sys.executable]
         if processes == 2:
-            command += ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29617"]
+            launcher = ["--config_file", "configs/accelerate/two-cpu-processes.yaml"]
+            command += ["-m", "accelerate.commands.launch", *launcher, "--main_process_port", "29617"]
         command += ["scripts/finetune_mllm.py", *(f"--{name}={value}" for name, value in options.items())]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
