@@ -58,6 +58,7 @@ VERBS: dict[str, Verb] = {
     ),
     "ask": Verb("sefar_mllm.ask_verb", "AskConfig", "ask_verb", "ask about a video", positional=True),
     "merge": Verb("sefar_mllm.merge", "MergeConfig", "merge", "put an adapter into its language model"),
+    "push": Verb("sefar_mllm.hub", "PushConfig", "push", "put a checkpoint on the Hugging Face Hub"),
 }
 
 USER_ERRORS = (EncoderError, ProjectorError, GymQAError, SefarMLLMError)
