@@ -1,0 +1,76 @@
+"""Options of encoder training that few runs turn on: tracker, compilation, half precision."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from encoder_videos import write_direction_set
+from test_encoder_training import assert_same_weights, options
+
+from encoder.train import train
+
+QUICK = {"updates": 2, "epochs": 2, "log_every": 1, "checkpoint_every": 0, "evaluate_every": 0}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("directions")
+    for name, n in (("labelled", 8), ("unlabelled", 12), ("val", 4)):
+        write_direction_set(folder, n, name, seed=len(name))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(data, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("plain") / "run"
+    train(options(data, output, **QUICK))
+    return output
+
+
+def losses(output: Path) -> dict[int, float]:
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text("utf-8").splitlines()]
+    return {line["update"]: line["loss"] for line in lines if "loss" in line}
+
+
+def test_tensorboard_shows_what_the_log_says(data, plain, tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    output = tmp_path / "run"
+    train(options(data, output, tracker="tensorboard", **QUICK))
+    assert_same_weights(plain, output)
+    (events,) = output.rglob("events.out.tfevents*")
+    shown = accumulator.EventAccumulator(str(events))
+    shown.Reload()
+    assert {e.step: e.value for e in shown.Scalars("loss")} == pytest.approx(losses(output), rel=1e-5)
+    assert {"student_top1", "teacher_top1", "learning_rate", "loss_un"} <= set(shown.Tags()["scalars"])
+
+
+def test_a_compiled_backbone_trains_the_same_network(data, plain, tmp_path, monkeypatch):
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    # Tracing is what can go wrong in our code; the compiler behind it takes minutes.
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    train(options(data, tmp_path / "run", compile=True, **QUICK))
+    assert graphs
+    assert_same_weights(plain, tmp_path / "run", tolerance=1e-4)
+
+
+def test_bfloat16_differs_by_rounding(data, plain, tmp_path):
+    train(options(data, tmp_path / "run", mixed_precision="bf16", **QUICK))
+    assert losses(tmp_path / "run") == pytest.approx(losses(plain), rel=0.05)
+    assert losses(tmp_path / "run") != losses(plain)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_float16_with_loss_scaling_and_resuming(data, tmp_path):
+    changes = {**QUICK, "checkpoint_every": 1, "mixed_precision": "fp16"}
+    train(options(data, tmp_path / "run", **changes))
+    assert all(torch.isfinite(torch.tensor(list(losses(tmp_path / "run").values()))))
