@@ -36,7 +36,7 @@ VERBS: dict[str, Verb] = {
     ),
     "export-qa": Verb("gym_qa.exports", "ExportQAConfig", "export_qa", "questions in other tools' formats"),
     "cut-clips": Verb("gym_qa.cut", "CutClipsConfig", "cut_clips", "full videos to trimmed clips"),
-    "doctor": Verb("sefar_mllm.doctor", "DoctorConfig", "doctor", "find clips that cannot be used"),
+    "doctor": Verb("sefar_mllm.doctor", "DoctorConfig", "doctor", "unusable clips; memory of fine-tuning"),
     "train-encoder": Verb("encoder.train", "TrainConfig", "train", "train a video encoder from few labels"),
     "extract-features": Verb(
         "encoder.extract", "ExtractConfig", "extract", "store a visual encoder's features"

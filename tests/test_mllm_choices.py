@@ -1,0 +1,88 @@
+"""What a fine-tuning run can choose: views, validation, early stopping, the storage of 4-bit weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from mllm_sources import easy_questions, easy_store, question_file, tiny_folder, tiny_tokenizer
+from safetensors.torch import load_file
+from test_mllm_finetune import config, log, weights
+
+import sefar_mllm.trainer
+from sefar_mllm.checkpoint import ADAPTER_WEIGHTS
+from sefar_mllm.dataset import FinetuneDataset
+from sefar_mllm.finetune import finetune
+from sefar_mllm.language_model import load_language_model
+from sefar_mllm.prompts import PromptConfig, Prompter
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("choices")
+    tiny_folder(folder / "lm")
+    train, validation = easy_questions(24), easy_questions(12, "val")
+    question_file(folder / "train.jsonl", train)
+    question_file(folder / "val.jsonl", validation)
+    easy_store(folder / "features", train + validation)
+    return folder
+
+
+def test_epochs_show_all_views_of_a_clip(tmp_path):
+    questions = easy_questions(6)
+    store = easy_store(tmp_path, questions, views=3)
+    prompter = Prompter(tiny_tokenizer(), PromptConfig(), 3)
+    data = FinetuneDataset(questions, store, prompter, length=6 * 20, batch_size=2, seed=0)
+    shown: dict[str, list[int]] = {}
+    for index in range(len(data)):
+        clip = questions[int(data.order(index // 6)[index % 6])].video
+        features = data[index]["features"]
+        views = [n for n in range(3) if torch.equal(store[clip][n].float(), features)]
+        assert len(views) == 1
+        shown.setdefault(clip, []).append(views[0])
+    assert all(set(views) == {0, 1, 2} for views in shown.values())
+    again = FinetuneDataset(questions, store, prompter, length=6 * 20, batch_size=2, seed=0)
+    assert all(torch.equal(again[i]["features"], data[i]["features"]) for i in (0, 17, 101))
+
+
+def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best(world, tmp_path, monkeypatch):
+    """Validation is made to go 2, 9, 5, 5 of 12 right: with patience 2 the run ends there, at its second."""
+    answers = {question.id: question.answer for question in easy_questions(12, "val")}
+    right = iter([2, 9, 5, 5])
+
+    def made_up(model, questions, store, **_):
+        count = next(right)
+        picks = [(answers[q.id] + (n >= count)) % 4 for n, q in enumerate(questions)]
+        return [
+            {key: [float(o == pick) for o in range(4)] for key in ("text_pmi", "text_sum")} for pick in picks
+        ]
+
+    monkeypatch.setattr(sefar_mllm.trainer, "score_questions", made_up)
+    run = finetune(
+        config(
+            world,
+            tmp_path / "run",
+            validation=world / "val.jsonl",
+            evaluate_every=1,
+            patience=2,
+            max_steps=20,
+            align_steps=5,
+        )
+    )
+    followed = [(row["step"], row["eval_accuracy"]) for row in log(run) if "eval_accuracy" in row]
+    assert followed == [(1, 2 / 12), (2, 9 / 12), (3, 5 / 12), (4, 5 / 12)]
+    best = load_file(run / "steps" / "checkpoint-2" / ADAPTER_WEIGHTS)
+    last = load_file(run / "steps" / "checkpoint-4" / ADAPTER_WEIGHTS)
+    kept = weights(run)
+    assert all(torch.equal(kept[name], tensor) for name, tensor in best.items())
+    assert not all(torch.equal(kept[name], tensor) for name, tensor in last.items())
+
+
+def test_four_bit_weights_are_stored_as_fsdp_needs_them(world):
+    pytest.importorskip("bitsandbytes", reason="needs the extra 'quant'")
+    model = load_language_model(str(world / "lm"), torch.bfloat16, four_bit=True)
+    layer = model.model.layers[0].mlp.up_proj
+    assert layer.weight.dtype == torch.bfloat16  # shards must be of a floating type
+    assert layer.weight.numel() == 32 * 64 / 4  # four numbers of 4 bits in each
+    assert layer.weight.quant_state.nested
