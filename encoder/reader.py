@@ -37,6 +37,12 @@ class VideoFacts:
 
 def probe(path: Path) -> VideoFacts:
     """Reads a video's header. Raises EncoderError for a file that is missing, cut off or not a video."""
+    return _header(path)[0]
+
+
+def _header(path: Path, count: bool = False) -> tuple[VideoFacts, int]:
+    """What :func:`probe` says, and the frames by counting them (without decoding) or 0. Opening a file takes
+    as long as decoding several frames, hence once for both."""
     import av
 
     if not path.is_file():
@@ -49,7 +55,8 @@ def probe(path: Path) -> VideoFacts:
             if not n_frames and container.duration and fps:
                 # Not every container counts its frames; a tenth is left for inexact durations.
                 n_frames = math.floor(0.9 * container.duration / 1e6 * fps)
-            return VideoFacts(stream.width, stream.height, fps, n_frames)
+            facts = VideoFacts(stream.width, stream.height, fps, n_frames)
+            return facts, sum(packet.size > 0 for packet in container.demux(stream)) if count else 0
     except IndexError:
         raise EncoderError(f"{path}: holds no video stream") from None
     except (av.FFmpegError, OSError) as error:
@@ -88,16 +95,9 @@ class PyAVReader:
     """Frames through PyAV: one pass from the start, converting only the frames that are wanted."""
 
     def __init__(self, path: Path, short_side: int | None = None) -> None:
-        import av
-
         self.path = path
-        self.facts = probe(path)
+        self.facts, self.n_frames = _header(path, count=True)
         self.size = self.facts.scaled(short_side)
-        try:
-            with av.open(str(path)) as container:
-                self.n_frames = sum(packet.size > 0 for packet in container.demux(video=0))
-        except (av.FFmpegError, OSError) as error:
-            raise _unreadable(path, error) from None
 
     def read(self, indices: list[int]) -> Frames:
         """The frames ``indices`` of the video, ``(n, H, W, 3)`` RGB."""

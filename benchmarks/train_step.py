@@ -1,0 +1,199 @@
+"""SeFAR's semi-supervised update against the plain way of computing the same thing, in one run.
+
+The baseline, written here for the purpose, sends every weak clip K times through the whole teacher and
+computes attention as softmax(QKᵀ)V, step by step. Both take turns; the fastest of each is compared. Also: the
+teacher's time for 20 predictions against 1. On CPU in float32; where there is a CUDA device, on that in
+bfloat16 too.
+
+    python benchmarks/train_step.py                                  # SeFAR-S, 224 px
+    python benchmarks/train_step.py --preset tiny --image-size 64    # in seconds
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from encoder.augment import AugmentConfig, Views
+from encoder.backbone import Attention
+from encoder.build import build_encoder
+from encoder.clips import ClassInfo
+from encoder.config import ModelConfig
+from encoder.data import Batch
+from encoder.model import SefarEncoder
+from encoder.recipes.base import RecipeConfig
+from encoder.recipes.sefar import Sefar
+from encoder.teacher import PseudoLabels, pseudo_labels
+
+CLASSES = 99
+
+
+class PlainAttention(Attention):
+    """The same weights and result as :class:`Attention`, every intermediate written out."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        b, n, s, d = x.shape
+        order = (3, 0, 2, 4, 1, 5) if self.axis == 1 else (3, 0, 1, 4, 2, 5)
+        q, k, v = self.qkv(x).view(b, n, s, 3, self.heads, d // self.heads).permute(order).unbind(0)
+        scores = q @ k.transpose(-2, -1) * (d // self.heads) ** -0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf"))
+        y = scores.softmax(-1) @ v
+        y = y.permute(0, 3, 1, 2, 4) if self.axis == 1 else y.transpose(2, 3)
+        return self.proj(y.reshape(b, n, s, d))
+
+
+class PlainSefar(Sefar):
+    """SeFAR whose teacher runs as a whole for every prediction."""
+
+    @torch.no_grad()
+    def pseudo_labels(self, weak: Tensor) -> PseudoLabels:
+        network = self.teacher.network
+        network.head.train()  # for its dropout; nothing else in it differs
+        logits = [network(weak) for _ in range(self.config.predictions)]
+        network.head.eval()
+        return pseudo_labels(torch.stack(logits))
+
+
+def plain(model: nn.Module) -> None:
+    """Makes every attention of a network a plain one."""
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.__class__ = PlainAttention
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and at what size an update is computed."""
+
+    device: torch.device
+    dtype: torch.dtype
+    model: ModelConfig
+    labelled: int
+    unlabelled: int
+
+    def autocast(self) -> torch.autocast:
+        """The precision of this setting."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def clips(self, n: int) -> Batch:
+        """Random decoded clips of a short side a quarter larger than the network's input."""
+        side = self.model.image_size * 5 // 4
+        frames = torch.randint(0, 256, (n, 8, side, side * 4 // 3, 3), dtype=torch.uint8)
+        sizes = torch.tensor(frames.shape[2:4]).expand(n, 2)
+        return Batch(frames, sizes, torch.arange(n) % CLASSES, [str(i) for i in range(n)], []).to(self.device)
+
+
+def network(setting: Setting) -> SefarEncoder:
+    """A network from the same random weights every time."""
+    torch.manual_seed(0)
+    classes = [ClassInfo(str(i)) for i in range(CLASSES)]
+    return build_encoder(setting.model, classes, AugmentConfig()).to(setting.device)
+
+
+def update(setting: Setting, recipe_class: type[Sefar], predictions: int) -> Callable[[], None]:
+    """One whole update as a function: views, teacher, losses, gradients, optimizer, average."""
+    student = network(setting).train()
+    views = Views(AugmentConfig(), setting.model.image_size, student.mean, student.std)
+    recipe = recipe_class(student, views, RecipeConfig(warmup_epochs=0, predictions=predictions), epochs=2)
+    recipe.teacher.to(setting.device)
+    if recipe_class is PlainSefar:
+        plain(student)
+        plain(recipe.teacher)
+    optimizer = torch.optim.SGD(student.parameters(), 1e-4, momentum=0.9, nesterov=True)
+    labelled, unlabelled = setting.clips(setting.labelled), setting.clips(setting.unlabelled)
+
+    def run() -> None:
+        torch.manual_seed(1)
+        with setting.autocast():
+            losses, _ = recipe.losses(student, labelled, unlabelled, epoch=1)
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        recipe.after_update(1)
+
+    return run
+
+
+def teacher(setting: Setting, predictions: int) -> Callable[[], object]:
+    """The teacher's predictions for the unlabelled clips as a function."""
+    student = network(setting)
+    views = Views(AugmentConfig(), setting.model.image_size, student.mean, student.std)
+    recipe = Sefar(student, views, RecipeConfig(), epochs=6)
+    recipe.teacher.to(setting.device)
+    clips = setting.clips(setting.unlabelled)
+    weak = views.weak(clips.frames, clips.sizes)
+
+    def run() -> object:
+        with setting.autocast():
+            return recipe.teacher.label(weak, predictions)
+
+    return run
+
+
+def fastest(
+    runs: dict[str, Callable[[], object]], steps: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Least wall and processor seconds of each, in turn, after one that does not count."""
+    least = {name: [float("inf")] * 2 for name in runs}
+    for step in range(steps + 1):
+        for name, run in runs.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            run()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            spent = time.perf_counter() - wall, time.process_time() - cpu
+            if step:
+                least[name] = [min(a, b) for a, b in zip(least[name], spent, strict=True)]
+    return least
+
+
+def compare(title: str, times: dict[str, list[float]], slow: str, quick: str, goal: str) -> None:
+    """Prints both times and their ratios."""
+    print(f"{title}\n  {'':<28}{'wall ms':>10}{'processor ms':>14}")
+    for name, spent in times.items():
+        print(f"  {name:<28}{1000 * spent[0]:>10.1f}{1000 * spent[1]:>14.1f}")
+    wall, cpu = (a / b for a, b in zip(times[slow], times[quick], strict=True))
+    print(
+        f"  {slow} / {quick}: {wall:.2f} by wall time, {cpu:.2f} by processor time (goal: {goal})", flush=True
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--preset", choices=["tiny", "S", "B"], default="S")
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--labelled", type=int, default=1, help="labelled clips in an update")
+    parser.add_argument("--ratio", type=int, default=3, help="unlabelled clips for each labelled one")
+    parser.add_argument("--predictions", type=int, default=10, help="K of the update")
+    parser.add_argument("--steps", type=int, default=3, help="timed updates of each")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="by default every one there is")
+    options = parser.parse_args()
+    devices = (
+        [options.device] if options.device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    )
+    model = ModelConfig(preset=options.preset, image_size=options.image_size)
+    for name in devices:
+        device = torch.device(name)
+        dtype = torch.bfloat16 if name == "cuda" else torch.float32
+        setting = Setting(device, dtype, model, options.labelled, options.labelled * options.ratio)
+        place = torch.cuda.get_device_name() if name == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+        print(
+            f"SeFAR-{options.preset}, {options.image_size} px, {setting.labelled} + {setting.unlabelled} "
+            f"clips, {place}, {str(dtype).removeprefix('torch.')}, torch {torch.__version__}"
+        )
+        k = options.predictions
+        runs = {"baseline": update(setting, PlainSefar, k), "SeFAR": update(setting, Sefar, k)}
+        goal = "at least 1.8 for S on CPU, 4 on a GPU"
+        compare(f"update, K = {k}", fastest(runs, options.steps, device), "baseline", "SeFAR", goal)
+        runs = {f"K = {k}": teacher(setting, k) for k in (1, 20)}
+        compare("teacher", fastest(runs, 2 * options.steps, device), "K = 20", "K = 1", "at most 1.1")
+
+
+if __name__ == "__main__":
+    main()
