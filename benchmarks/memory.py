@@ -4,7 +4,9 @@
     python benchmarks/memory.py --device cuda         # the same, and Vicuna-7B's shape in 4 bit, on a GPU
 
 On a CPU each case runs in a process of its own, whose highest resident size (VmHWM, Linux) is compared with
-its size before the model was made; on a GPU it is PyTorch's highest allocation. Weights are random.
+its size before the model was made; on a GPU it is PyTorch's highest allocation. Weights are random. In
+bfloat16 on a CPU the libraries' own buffers take 40 to 80 MB that the formula leaves to them: much beside
+these small models, little beside real ones.
 """
 
 from __future__ import annotations
