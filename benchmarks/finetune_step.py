@@ -184,12 +184,12 @@ def vicuna(batch: int, length: int, four_bit: bool, checkpointing: bool, steps: 
     clock(lambda: [step() for _ in range(3)])
     seconds = clock(lambda: [step() for _ in range(steps)]) / steps
     tokens = batch * length
-    weights = sum(p.numel() for n, p in base.named_parameters() if "lora" not in n and "embed" not in n)
-    if four_bit:  # packed weights do not count themselves
-        weights = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
+    # Weights that every token passes; packed ones do not count themselves, and the head sees ten tokens.
+    h, f = config.hidden_size, config.intermediate_size
+    weights = config.num_hidden_layers * (4 * h**2 + 3 * h * f)
     # Frozen weights: forward and the gradient of the inputs, 2 operations a weight and token each. Attention:
     # two products of 2 · length · width in each layer, three times over with their two gradients.
-    work = tokens * (4 * weights + 12 * length * config.hidden_size * config.num_hidden_layers)
+    work = tokens * (4 * weights + 12 * length * h * config.num_hidden_layers)
     name = torch.cuda.get_device_name()
     peak = next((flops for key, flops in PEAK.items() if key in name), None)
     used = f"{work / seconds / peak:.1%} of its bfloat16 peak" if peak else "peak unknown"

@@ -35,14 +35,14 @@ class DoctorConfig:
         workers: Worker processes that decode.
         language_model: Language model to fine-tune: SmolLM2-135M-Instruct (embedded), a folder with a
             config.json, or a name on the Hub.
-        load_in_4bit: Its frozen weights in NF4.
+        load_in_4bit: Its frozen weights in NF4; in the run, quantization: nf4.
         precision: Of frozen weights and products; auto is bf16 where the hardware multiplies in it.
         batch_size: Samples of a step on one device.
         length: Tokens of a sample, the video's among them.
         lora_rank: Rank of the adapter, on every linear layer.
         projector: mlp, linear, pool, resampler or qformer.
         feature_dim: Width of the stored features.
-        checkpointing: Gradient checkpointing.
+        checkpointing: Gradient checkpointing; in the run, trainer: {gradient_checkpointing: true}.
         device: auto, cpu or cuda.
         memory: GB to fit into, to plan for another machine; by default what is free on this one.
         output: JSON file to write the report to.
