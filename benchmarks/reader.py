@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import decord
 import numpy as np
 import torch
 from PIL import Image
@@ -64,6 +63,8 @@ class OneFrameAtATime(Dataset[Any]):
         return len(self.clips)
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        import decord  # after torch: loaded before it, its libraries take the place of torch's BLAS
+
         generator = torch.Generator().manual_seed(i)
         video = decord.VideoReader(str(self.clips[i].path), decord.cpu(0), num_threads=1)
         return self._view(video, generator), self._view(video, generator)

@@ -1,0 +1,94 @@
+"""The baselines of the benchmarks compute what SeFAR computes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from encoder.augment import AugmentConfig, Views
+from encoder.backbone import DividedSpaceTimeViT, ViTShape
+from encoder.clips import Clip
+from encoder.elements import TemporalElements
+from encoder.model import SefarEncoder
+from encoder.recipes.base import RecipeConfig
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+train_step = pytest.importorskip("train_step")
+reader = pytest.importorskip("reader")
+SHAPE = {"image_size": 16, "patch_size": 8, "dim": 16, "depth": 2, "heads": 2}
+
+
+def test_plain_attention_gives_the_same_tokens():
+    torch.manual_seed(0)
+    network = DividedSpaceTimeViT(ViTShape(**SHAPE), TemporalElements())
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    frames = torch.randn(2, 8, 3, 16, 16)
+    expected = network.eval()(frames)
+    train_step.plain(network)
+    assert any(type(module) is train_step.PlainAttention for module in network.modules())
+    torch.testing.assert_close(network(frames), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_plain_teacher_predicts_from_the_same_distribution():
+    torch.manual_seed(0)
+    student = SefarEncoder(3, SHAPE)
+    for parameter in student.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    views = Views(AugmentConfig(), 16, student.mean, student.std)
+    weak = torch.randn(2, 8, 3, 16, 16)
+    found = []
+    for recipe_class in (train_step.Sefar, train_step.PlainSefar):
+        recipe = recipe_class(student, views, RecipeConfig(predictions=600), epochs=6)
+        found.append(recipe.pseudo_labels(weak))
+        assert not recipe.teacher.network.head.training
+    torch.testing.assert_close(found[0].probabilities, found[1].probabilities, rtol=0, atol=0.08)
+    torch.testing.assert_close(found[0].deviation, found[1].deviation, rtol=0.25, atol=0.02)
+
+
+def test_the_plain_reader_reads_the_same_frames(tmp_path):
+    clip = Clip(tmp_path / "clip.mp4", 0)
+    reader.write_clip(clip.path, 0, seconds=0.5, lines=64)
+    elements = TemporalElements()
+    (batch,) = reader.ours([clip], elements, 1, 0, 32, "pyav")
+    plain = reader.OneFrameAtATime([clip], elements, 32)[0]
+    assert [view.shape[1:] for view in batch] == [view.shape for view in plain]
+    assert float(batch[0].mean()) == pytest.approx(float(plain[0].mean()), abs=0.2)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train_step.py", "--preset", "tiny", "--image-size", "32", "--steps", "1", "--device", "cpu"],
+        [
+            "reader.py",
+            "--clips",
+            "2",
+            "--seconds",
+            "0.5",
+            "--lines",
+            "64",
+            "--size",
+            "32",
+            "--batch",
+            "1",
+            "--rounds",
+            "1",
+        ],
+    ],
+)
+def test_they_run_and_print_their_ratios(command):
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / command[0]), *command[1:]],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "goal: at " in done.stdout
+    assert "baseline" in done.stdout
