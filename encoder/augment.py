@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil, floor
 
 import torch
 from torch import Tensor
@@ -62,7 +63,8 @@ def interpolation_matrix(start: Tensor, length: Tensor, size: int, n_in: int) ->
 def resample(frames: Tensor, boxes: Tensor, size: int) -> Tensor:
     """Cuts a box out of every clip and resizes it to a square.
 
-    Resizing is separable, hence two batched matrix products, one per axis.
+    Resizing is separable, hence two matrix products for each clip, one per axis. Only what lies in the box
+    is turned into floats, which is most of the work when frames are larger than the crop.
 
     Args:
         frames: ``(B, T, H, W, C)`` uint8.
@@ -74,13 +76,22 @@ def resample(frames: Tensor, boxes: Tensor, size: int) -> Tensor:
         ``(B, T, C, size, size)`` float, 0…1.
     """
     b, t, h, w, c = frames.shape
-    top, left, height, width = boxes.unbind(1)
+    top, left, height, width = boxes.to(frames.device).unbind(1)
     rows = interpolation_matrix(top, height, size, h)
     columns = interpolation_matrix(left, width, size, w) / 255
-    # (B, H, T·C, W) @ (B, 1, W, size), then (B, size, H) @ (B, H, T·C·size)
-    x = frames.permute(0, 2, 1, 4, 3).reshape(b, h * t * c, w).to(columns.dtype)
-    x = torch.bmm(x, columns.transpose(1, 2)).view(b, h, t * c * size)
-    return torch.bmm(rows, x).view(b, size, t, c, size).permute(0, 2, 3, 1, 4)
+    out = rows.new_empty(b, t, c, size, size)
+    for i, (y, x, dy, dx) in enumerate(boxes.tolist()):
+        (y0, y1), (x0, x1) = reach(y, dy, size, h), reach(x, dx, size, w)
+        pixels = frames[i, :, y0:y1, x0:x1].permute(0, 3, 1, 2).to(rows.dtype)
+        out[i] = rows[i, :, y0:y1] @ (pixels @ columns[i, :, x0:x1].T)
+    return out
+
+
+def reach(start: float, length: float, size: int, n_in: int) -> tuple[int, int]:
+    """First and past-the-last input pixel that :func:`interpolation_matrix` can give a weight."""
+    support = max(1.0, abs(length) / size)
+    low, high = sorted((start, start + length))
+    return max(0, floor(low - support)), min(n_in, ceil(high + support))
 
 
 def random_boxes(
@@ -128,7 +139,7 @@ def normalised_crop(
     frames: Tensor, boxes: Tensor, size: int, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Tensor:
     """:func:`resample`, then subtraction of the mean and division by the deviation of each channel."""
-    x = resample(frames, boxes.to(frames.device), size)
+    x = resample(frames, boxes, size)
     shift, scale = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (mean, std))
     return x.sub(shift).div_(scale)
 

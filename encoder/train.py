@@ -57,9 +57,15 @@ class Training:
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
         tracker = None if config.tracker == "none" else config.tracker
-        self.accelerator = Accelerator(
-            mixed_precision=config.mixed_precision, log_with=tracker, project_dir=config.output
-        )
+        try:
+            self.accelerator = Accelerator(
+                mixed_precision=config.mixed_precision, log_with=tracker, project_dir=config.output
+            )
+            without_half = self.accelerator.device.type == "cpu" and config.mixed_precision == "fp16"
+        except ValueError:  # Accelerate refuses fp16 where it was told to use the CPU
+            without_half = True
+        if without_half:  # where it chose the CPU by itself, it would train in fp32 and not say so
+            raise EncoderError("mixed_precision: fp16 needs a GPU; on this machine use bf16 or no")
         launched = int(os.environ.get("WORLD_SIZE", "1"))
         if launched != self.accelerator.num_processes:
             raise EncoderError(

@@ -114,13 +114,13 @@ def main(argv: list[str] | None = None) -> int:
     from jsonargparse import auto_cli
 
     options = load(f"{verb.module}:{verb.config}")
-    config = auto_cli(
-        options,
-        args=spelled_out(args[1:], options),
-        as_positional=verb.positional,
-        prog=f"sefar-mllm {args[0]}",
-    )
     try:
+        config = auto_cli(
+            options,
+            args=spelled_out(args[1:], options),
+            as_positional=verb.positional,
+            prog=f"sefar-mllm {args[0]}",
+        )
         load(f"{verb.module}:{verb.function}")(config)
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)

@@ -54,6 +54,12 @@ def test_an_unknown_verb_is_named(capsys):
     assert "'trian'" in capsys.readouterr().err
 
 
+def test_options_that_contradict_each_other_end_in_one_message(tmp_path, capsys):
+    lists = [f"--data.{name}={tmp_path / name}" for name in ("labelled", "val")]
+    assert main(["train-encoder", f"--output={tmp_path / 'run'}", *lists, "--augment.crop_min=2"]) == 2
+    assert "crop_min" in capsys.readouterr().err
+
+
 @dataclass(frozen=True)
 class Options:
     available_only: bool = False

@@ -11,6 +11,7 @@ import torch
 from encoder_videos import write_direction_set
 from test_encoder_training import assert_same_weights, options
 
+from encoder.errors import EncoderError
 from encoder.train import train
 
 QUICK = {"updates": 2, "epochs": 2, "log_every": 1, "checkpoint_every": 0, "evaluate_every": 0}
@@ -66,6 +67,16 @@ def test_bfloat16_differs_by_rounding(data, plain, tmp_path):
     train(options(data, tmp_path / "run", mixed_precision="bf16", **QUICK))
     assert losses(tmp_path / "run") == pytest.approx(losses(plain), rel=0.05)
     assert losses(tmp_path / "run") != losses(plain)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_float16_without_a_gpu_is_refused(data, tmp_path, monkeypatch, told):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    if told:
+        monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    with pytest.raises(EncoderError, match="fp16 needs a GPU"):
+        train(options(data, tmp_path / "run", mixed_precision="fp16", **QUICK))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.gpu
