@@ -1,7 +1,7 @@
-"""SeFAR against labels alone: the same labels, starting weights and wall time, several seeds.
+"""SeFAR against labels alone: the same labels and starting weights, several seeds.
 
-SeFAR's teacher is compared with the supervised network. A pilot of each recipe's update times gives the
-supervised runs as many updates as fit into SeFAR's time.
+SeFAR's teacher is compared with the supervised network, trained once for as many updates and once for as long
+a time. Two short supervised runs say what an update takes, and with it how many fit into SeFAR's time.
 
     python benchmarks/sefar_vs_supervised.py --config configs/encoder/minigym.yaml --seeds 3 \
         --output runs/sefar_vs_supervised
@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from jsonargparse import ArgumentParser
@@ -22,8 +21,9 @@ from encoder.train import train
 from sefar_mllm.statistics import over_seeds
 
 
-def run(config: TrainConfig, recipe: str, updates: int, seed: int, output: Path) -> tuple[float, float]:
+def run(config: TrainConfig, recipe: str, updates: int, seed: int) -> tuple[float, float]:
     """Train once. Returns top-1 in per cent at the end, and seconds; a finished run is read, not repeated."""
+    output = config.output / f"{recipe}-{updates}-{seed}"
     done = output / "study.json"
     if not done.exists():
         begun = time.perf_counter()
@@ -45,6 +45,15 @@ def run(config: TrainConfig, recipe: str, updates: int, seed: int, output: Path)
     return found["top1"], found["seconds"]
 
 
+def updates_in(config: TrainConfig, seconds: float) -> int:
+    """Supervised updates that take ``seconds``, with what a run spends besides them."""
+    short, long = 20, 100
+    _, first = run(config, "supervised", short, 0)
+    _, second = run(config, "supervised", long, 0)
+    per_update = (second - first) / (long - short)
+    return max(1, round(short + (seconds - first) / per_update))
+
+
 def main() -> None:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--config", action="config")
@@ -56,25 +65,28 @@ def main() -> None:
     config: TrainConfig = TrainConfig(**vars(parser.instantiate_classes(options)))
     if config.updates is None:
         parser.error("set --updates: SeFAR's number of updates")
-    found: dict[str, list[float]] = {"sefar": [], "supervised": []}
-    updates = {"sefar": config.updates}
+    runs = {"sefar": "sefar", "equal updates": "supervised", "equal time": "supervised"}
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    updates = {"sefar": config.updates, "equal updates": config.updates}
     for seed in range(seeds):
-        for recipe in found:
-            top1, seconds = run(config, recipe, updates[recipe], seed, config.output / f"{recipe}-{seed}")
-            print(f"{recipe}, seed {seed}: top-1 {top1:.1f} after {updates[recipe]} updates, {seconds:.0f} s")
-            found[recipe].append(top1)
-            if "supervised" not in updates:  # the supervised runs get SeFAR's time
-                pilot = 40
-                _, spent = run(config, "supervised", pilot, seed, config.output / "pilot")
-                updates["supervised"] = max(1, round(pilot * seconds / spent))
+        for name, recipe in runs.items():
+            if name not in updates:
+                updates[name] = updates_in(config, run(config, "sefar", config.updates, 0)[1])
+            top1, seconds = run(config, recipe, updates[name], seed)
+            print(
+                f"{recipe}, seed {seed}: top-1 {top1:.1f} after {updates[name]} updates, {seconds:.0f} s",
+                flush=True,
+            )
+            found[name].append(top1)
     spreads = {recipe: over_seeds(values) for recipe, values in found.items()}
-    for recipe, spread in spreads.items():
-        print(f"{recipe:<10} top-1 {spread.mean:.1f} ± {spread.std or 0:.1f} ({seeds} seeds)")
+    for name, spread in spreads.items():
+        label = name if name == runs[name] else f"{runs[name]}, {name}"
+        print(f"{label:<25} top-1 {spread.mean:.1f} ± {spread.std or 0:.1f} ({seeds} seeds)")
     table = {
         "updates": updates,
         "top1": found,
-        "mean": {recipe: spread.mean for recipe, spread in spreads.items()},
-        "std": {recipe: spread.std for recipe, spread in spreads.items()},
+        "mean": {name: spread.mean for name, spread in spreads.items()},
+        "std": {name: spread.std for name, spread in spreads.items()},
         "versions": {"torch": torch.__version__},
         "threads": torch.get_num_threads(),
     }

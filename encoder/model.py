@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 
 from encoder.augment import normalised_crop, view_boxes
 from encoder.backbone import DividedSpaceTimeViT, ViTShape
+from encoder.clips import Clip
 from encoder.elements import TemporalElements
 from encoder.head import FusionHead
+from encoder.reader import read_clip
 
 
 class SefarEncoder(
@@ -58,6 +61,17 @@ class SefarEncoder(
         self.crop, self.num_classes, self.classes = crop, num_classes, classes
         self.backbone = DividedSpaceTimeViT(self.shape, self.elements, drop_path)
         self.head = FusionHead(self.shape.dim, len(self.elements.sizes), num_classes, head_width, dropout)
+
+    def read(self, video: str | Path) -> Tensor:
+        """The frames of a video that the network looks at: the middles of the bins, in slot order.
+
+        Returns:
+            ``(1, N, H, W, 3)`` uint8, for :meth:`transform`.
+
+        Raises:
+            EncoderError: The video is missing, cut off or shorter than the context element.
+        """
+        return torch.from_numpy(read_clip(Clip(Path(video), -1), self.elements.sample))[None]
 
     def transform(self, frames: Tensor, sizes: Tensor | None = None, n_crops: int = 1) -> Tensor:
         """Decoded frames ``(B, T, H, W, C)`` uint8 → the network's input ``(n_crops · B, T, C, S, S)``.

@@ -3,22 +3,26 @@
 import json
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from encoder_videos import write_video
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
 from encoder.augment import AugmentConfig
 from encoder.backbone import PRESETS
 from encoder.build import build_encoder
-from encoder.clips import ClassInfo
+from encoder.clips import ClassInfo, Clip
 from encoder.config import ModelConfig
 from encoder.errors import EncoderError
 from encoder.head import FusionHead
 from encoder.model import SefarEncoder
+from encoder.reader import read_clip
 from encoder.starting_weights import load_starting_weights
+from encoder.visual import open_encoder
 
 TINY = {"image_size": 32, "patch_size": 16, "dim": 24, "depth": 3, "heads": 3}
 CLASSES = [ClassInfo(str(i)) for i in range(5)]
@@ -229,3 +233,19 @@ def test_saved_and_loaded_is_the_same(tmp_path):
     assert again.classes == list("abcde")
     with torch.no_grad():
         assert torch.equal(model(model.transform(frames)), again(again.transform(frames)))
+
+
+def test_a_video_in_three_lines_gives_the_features_that_are_stored_for_it(tmp_path):
+    tiny_encoder(classes=list("abcde")).save_pretrained(tmp_path / "encoder")
+    rng = np.random.default_rng(0)
+    video = write_video(tmp_path / "clip.mp4", rng.integers(0, 256, (21, 48, 64, 3), dtype=np.uint8))
+
+    sefar = SefarEncoder.from_pretrained(tmp_path / "encoder").eval()
+    with torch.no_grad():
+        feature = sefar.clip_feature(sefar.transform(sefar.read(video)))
+
+    stored = open_encoder(f"sefar:{tmp_path / 'encoder'}?tokens=clip", "cpu")
+    whole = torch.from_numpy(read_clip(Clip(video, -1)))
+    expected = stored.encode(stored.transform(whole[stored.sampling.sample(len(whole))][None]))
+    assert feature.shape == (1, 256)
+    torch.testing.assert_close(feature, expected[:, 0])
