@@ -66,12 +66,12 @@ def build_encoder(config: ModelConfig, classes: list[ClassInfo], augment: Augmen
 def build_optimizer(config: OptimConfig, model: SefarEncoder) -> torch.optim.Optimizer:
     """The optimizer; biases, norms and single tokens are not decayed.
 
-    The backbone's rate is scaled but for what no image network gives it: the time embedding and
-    ``temporal_fc`` start at zero like a new head, and would not leave it in a short training.
+    The backbone's rate is scaled but for what no image network has learned: the time embedding and temporal
+    attention, whose outputs start at zero like a new head and would not leave it in a short training.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        new = not name.startswith("backbone.") or "time_embed" in name or "temporal_fc" in name
+        new = not name.startswith("backbone.") or "time_embed" in name or "temporal" in name
         groups.setdefault((new, parameter.dim() > 1), []).append(parameter)
     parameters = [
         {

@@ -78,7 +78,7 @@ class OptimConfig:
         name: sgd (Nesterov) or adamw.
         learning_rate: Highest learning rate.
         backbone_scale: Learning rate of the backbone as a part of that of the head, the time embedding and
-            ``temporal_fc``.
+            temporal attention.
         momentum: Momentum of SGD.
         weight_decay: Weight decay; not for biases and norms.
         schedule: step (×0.1 after 25/30 of the training, ×0.01 after 28/30), cosine (to 0) or constant.
