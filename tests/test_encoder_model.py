@@ -14,9 +14,9 @@ from timm.models.vision_transformer import VisionTransformer
 
 from encoder.augment import AugmentConfig
 from encoder.backbone import PRESETS
-from encoder.build import build_encoder
+from encoder.build import build_encoder, build_optimizer
 from encoder.clips import ClassInfo, Clip
-from encoder.config import ModelConfig
+from encoder.config import ModelConfig, OptimConfig
 from encoder.errors import EncoderError
 from encoder.head import FusionHead
 from encoder.model import SefarEncoder
@@ -249,3 +249,14 @@ def test_a_video_in_three_lines_gives_the_features_that_are_stored_for_it(tmp_pa
     expected = stored.encode(stored.transform(whole[stored.sampling.sample(len(whole))][None]))
     assert feature.shape == (1, 256)
     torch.testing.assert_close(feature, expected[:, 0])
+
+
+def test_only_what_an_image_network_has_learned_learns_slowly():
+    model = tiny_encoder()
+    groups = build_optimizer(OptimConfig(learning_rate=1.0, backbone_scale=0.1), model).param_groups
+    found = {id(p): (group["scale"], group["weight_decay"]) for group in groups for p in group["params"]}
+    assert sum(len(group["params"]) for group in groups) == len(found) == len(list(model.parameters()))
+    for name, parameter in model.named_parameters():
+        fresh = name.startswith("head.") or "time_embed" in name or "temporal" in name
+        decay = 1e-3 if parameter.dim() > 1 else 0.0
+        assert found[id(parameter)] == (1.0 if fresh else 0.1, decay), name
