@@ -47,7 +47,8 @@ def run(config: TrainConfig, recipe: str, updates: int, seed: int) -> tuple[floa
 
 def updates_in(config: TrainConfig, seconds: float) -> int:
     """Supervised updates that take ``seconds``, with what a run spends besides them."""
-    short, long = 20, 100
+    short = max(40, config.epochs)
+    long = 3 * short
     _, first = run(config, "supervised", short, 0)
     _, second = run(config, "supervised", long, 0)
     per_update = (second - first) / (long - short)
