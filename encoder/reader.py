@@ -37,32 +37,32 @@ class VideoFacts:
 
 def probe(path: Path) -> VideoFacts:
     """Reads a video's header. Raises EncoderError for a file that is missing, cut off or not a video."""
-    return _header(path)[0]
+    container, facts = _opened(path)
+    container.close()
+    return facts
 
 
-def _header(path: Path, count: bool = False) -> tuple[VideoFacts, int]:
-    """What :func:`probe` says, and the frames by counting them (without decoding) or 0. Opening a file takes
-    as long as decoding several frames, hence once for both."""
+def _opened(path: Path) -> tuple[Any, VideoFacts]:
+    """A PyAV container, and what :func:`probe` says."""
     import av
 
     if not path.is_file():
         raise EncoderError(f"{path}: no such video")
     try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            fps = float(stream.average_rate or 0)
-            n_frames = stream.frames
-            if not n_frames and container.duration and fps:
-                # Not every container counts its frames; a tenth is left for inexact durations.
-                n_frames = math.floor(0.9 * container.duration / 1e6 * fps)
-            facts = VideoFacts(stream.width, stream.height, fps, n_frames)
-            return facts, sum(packet.size > 0 for packet in container.demux(stream)) if count else 0
+        container = av.open(str(path))
+        stream = container.streams.video[0]
     except IndexError:
         raise EncoderError(f"{path}: holds no video stream") from None
     except (av.FFmpegError, OSError) as error:
         raise EncoderError(
             f"{path}: cannot be opened as a video ({error}); it is cut off or not a video, fetch it again"
         ) from None
+    fps = float(stream.average_rate or 0)
+    n_frames = stream.frames
+    if not n_frames and container.duration and fps:
+        # Not every container counts its frames; a tenth is left for inexact durations.
+        n_frames = math.floor(0.9 * container.duration / 1e6 * fps)
+    return container, VideoFacts(stream.width, stream.height, fps, n_frames)
 
 
 class DecordReader:
@@ -95,9 +95,16 @@ class PyAVReader:
     """Frames through PyAV: one pass from the start, converting only the frames that are wanted."""
 
     def __init__(self, path: Path, short_side: int | None = None) -> None:
+        import av
+
         self.path = path
-        self.facts, self.n_frames = _header(path, count=True)
+        # Opening a file takes as long as decoding several frames, hence once for everything.
+        self.container, self.facts = _opened(path)
         self.size = self.facts.scaled(short_side)
+        try:
+            self.n_frames = sum(packet.size > 0 for packet in self.container.demux(video=0))
+        except (av.FFmpegError, OSError) as error:
+            raise _unreadable(path, error) from None
 
     def read(self, indices: list[int]) -> Frames:
         """The frames ``indices`` of the video, ``(n, H, W, 3)`` RGB."""
@@ -105,13 +112,13 @@ class PyAVReader:
 
         wanted, found = set(indices), {}
         try:
-            with av.open(str(self.path)) as container:
-                for number, frame in enumerate(container.decode(video=0)):
-                    if number in wanted:
-                        resized = frame.reformat(*self.size, format="rgb24", interpolation="BILINEAR")
-                        found[number] = resized.to_ndarray()
-                    if len(found) == len(wanted):
-                        break
+            self.container.seek(0)
+            for number, frame in enumerate(self.container.decode(video=0)):
+                if number in wanted:
+                    resized = frame.reformat(*self.size, format="rgb24", interpolation="BILINEAR")
+                    found[number] = resized.to_ndarray()
+                if len(found) == len(wanted):
+                    break
         except (av.FFmpegError, OSError) as error:
             raise _unreadable(self.path, error) from None
         if len(found) < len(wanted):
