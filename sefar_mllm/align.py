@@ -14,6 +14,7 @@ from gym_qa.questions import Question
 from sefar_mllm.dataset import Features
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.model import SefarMLLM
+from sefar_mllm.sharding import whole
 
 BATCH = 64
 LEARNING_RATE = 2e-3
@@ -90,8 +91,9 @@ def one_view(store: Features, clip: str, generator: torch.Generator) -> Tensor:
 
 def answer_embeddings(model: SefarMLLM, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Mean word embedding of each text ``(texts, hidden)``, and the vocabulary's root mean square."""
-    weight: Any = model.causal.get_input_embeddings().weight
-    embeddings = weight.detach().float()
+    table: Any = model.causal.get_input_embeddings().weight
     ids = [model.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-    means = [embeddings[torch.tensor(row, device=embeddings.device)].mean(0) for row in ids]
-    return torch.stack(means), embeddings.pow(2).mean().sqrt()
+    with whole(table) as weight:
+        embeddings = weight.detach().float()
+        means = [embeddings[torch.tensor(row, device=embeddings.device)].mean(0) for row in ids]
+        return torch.stack(means), embeddings.pow(2).mean().sqrt()

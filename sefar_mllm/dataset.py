@@ -79,6 +79,8 @@ class FinetuneDataset(Dataset[Sample]):
         shuffle_options: ask each question with its options in a new order every epoch.
         video_dropout: share of samples asked without video, so that the model also learns how likely a
             text is before any video is seen, against which ``text_pmi`` weighs.
+        named_steps: the answer's words stand in the video's place, in all samples of the first step and in
+            ever fewer until this one; so a small language model learns to look an option up in the list.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class FinetuneDataset(Dataset[Sample]):
         seed: int,
         shuffle_options: bool = True,
         video_dropout: float = 0.0,
+        named_steps: int = 0,
     ) -> None:
         self.questions = list(questions)
         self.store = store
@@ -99,7 +102,7 @@ class FinetuneDataset(Dataset[Sample]):
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle_options = shuffle_options
-        self.video_dropout = video_dropout
+        self.video_dropout, self.named_steps = video_dropout, named_steps
         encoded = [
             prompter.encode(q.question, q.options, q.answer) for q in self.questions
         ]  # refuses bad ones now
@@ -121,8 +124,10 @@ class FinetuneDataset(Dataset[Sample]):
             permutation = rng.permutation(len(options))
             options = tuple(options[old] for old in permutation)
             answer = int(np.flatnonzero(permutation == question.answer)[0])
-        shown = self.store is not None and rng.random() >= self.video_dropout
-        encoded = self.prompter.encode(question.question, options, answer, with_video=shown)
+        step = index // self.batch_size
+        named = step < self.named_steps and rng.random() < 1 - step / self.named_steps
+        shown = self.store is not None and rng.random() >= self.video_dropout and not named
+        encoded = self.prompter.encode(question.question, options, answer, with_video=shown, named=named)
         if self.store is None or not shown:
             return {"encoded": encoded, "features": None}
         views = self.store[question.video]

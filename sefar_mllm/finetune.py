@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import parse_flag_from_env
 from torch import Tensor
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 
@@ -59,6 +60,9 @@ class FinetuneConfig:
         shuffle_options: ask each question with its options in a new order every epoch.
         video_dropout: share of the samples asked without video; teaches the model how likely an answer is
             before any video is seen, which the score text_pmi compares with.
+        named_steps: the answer's words stand in the video's place, in all samples of the first step and in
+            ever fewer until this one: so a small language model learns to look an option up in the list,
+            which the letter format needs. 0 for none.
         evaluate_every: optimizer steps between two looks at validation.
         patience: stop when validation has not improved this many times, and keep the best; null never stops.
         save_every: optimizer steps between two checkpoints to resume from; null for none.
@@ -90,6 +94,7 @@ class FinetuneConfig:
     weight_decay: float = 0.0
     shuffle_options: bool = True
     video_dropout: float = 0.1
+    named_steps: int = 0
     evaluate_every: int = 200
     patience: int | None = None
     save_every: int | None = None
@@ -145,10 +150,8 @@ def build_trainer(
     config: FinetuneConfig, questions: list[Question], validation: list[Question], store: Features | None
 ) -> MLLMTrainer:
     """Model, samples and loop of one run; nothing is written yet."""
-    arguments = training_arguments(config)
+    arguments, dtype = training_arguments(config)
     set_seed(config.seed)
-    dtype = resolve_dtype(config.precision, arguments.device)
-    arguments.bf16, arguments.fp16 = dtype == torch.bfloat16, dtype == torch.float16
     model = build_model(config, store, dtype, arguments.device)
     size = arguments.train_batch_size * config.accumulation * arguments.world_size
     arguments.max_steps = config.max_steps or max(1, round(config.epochs * len(questions) / size))
@@ -161,6 +164,7 @@ def build_trainer(
         config.seed,
         config.shuffle_options,
         config.video_dropout,
+        config.named_steps,
     )
     callbacks: list[TrainerCallback] = [MetricsFile(config.output / "metrics.jsonl")]
     if config.patience is not None:
@@ -200,8 +204,15 @@ def build_model(
     return model
 
 
-def training_arguments(config: FinetuneConfig) -> TrainingArguments:
-    """The library's settings. ``config.trainer`` may add to them."""
+def training_arguments(config: FinetuneConfig) -> tuple[TrainingArguments, torch.dtype]:
+    """The library's settings, to which ``config.trainer`` may add, and the dtype of the matrix products."""
+    without = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    use_cpu = config.trainer.get("use_cpu", without)
+    device = None if use_cpu else torch.accelerator.current_accelerator()
+    # Needed before the library's settings are made: with them it reaches autocast, grad scaler and DeepSpeed.
+    dtype = resolve_dtype(config.precision, device or "cpu")
+    if use_cpu and dtype == torch.float16:
+        raise SefarMLLMError("precision fp16 needs a GPU to train on; set precision to bf16 or fp32")
     saves = config.save_every is not None or config.patience is not None
     values: dict[str, Any] = {
         "output_dir": str(config.output / "steps"),
@@ -222,9 +233,12 @@ def training_arguments(config: FinetuneConfig) -> TrainingArguments:
         "dataloader_pin_memory": torch.cuda.is_available(),
         "report_to": "none",
         "seed": config.seed,
+        "use_cpu": use_cpu,
+        "bf16": dtype == torch.bfloat16,
+        "fp16": dtype == torch.float16,
     }
     try:
-        return TrainingArguments(**values | config.trainer)
+        return TrainingArguments(**values | config.trainer), dtype
     except (TypeError, ValueError) as error:
         raise SefarMLLMError(f"trainer: refused by transformers.TrainingArguments: {error}") from error
 

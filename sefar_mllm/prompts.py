@@ -127,8 +127,10 @@ class Prompter:
             lines += [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
         return "\n".join(lines)
 
-    def prefix(self, question: str, options: Sequence[str], with_video: bool = True) -> list[Segment]:
-        """Everything before the answer. No options ask an open question."""
+    def prefix(
+        self, question: str, options: Sequence[str], with_video: bool = True, words: str = ""
+    ) -> list[Segment]:
+        """Everything before the answer. No options ask an open question; ``words`` stand in for the video."""
         if len(options) == 1 or len(options) > len(LETTERS):
             raise SefarMLLMError(
                 f"a question needs 2 to {len(LETTERS)} options, this one has {len(options)}: {question!r}"
@@ -138,6 +140,8 @@ class Prompter:
             raise SefarMLLMError(
                 "the chat template drops or repeats the user's message; set prompt.style to 'plain'"
             )
+        if words:
+            return [Segment(before), Segment(words), Segment(after)]
         if with_video and self.video_tokens:
             return [Segment(before), Segment(video_tokens=self.video_tokens), Segment(after)]
         return [Segment(before), Segment(after.removeprefix("\n"))]
@@ -181,15 +185,25 @@ class Prompter:
         """Token ids of segments, without labels and without an end of turn that they do not name."""
         return self._join(segments).ids
 
-    def encode(self, question: str, options: Sequence[str], answer: int, with_video: bool = True) -> Encoded:
-        """Ids and labels of one training sample.
+    def encode(
+        self,
+        question: str,
+        options: Sequence[str],
+        answer: int,
+        with_video: bool = True,
+        named: bool = False,
+    ) -> Encoded:
+        """Ids and labels of one training sample. Where ``named``, the right option's words stand in the
+        video's place.
 
         Raises:
             SefarMLLMError: when nothing would be supervised, or the sample is longer than ``max_length``.
         """
         if not options:
             raise SefarMLLMError(f"there is nothing to learn from a question without options: {question!r}")
-        encoded = self._join([*self.prefix(question, options, with_video), *self.answer(answer, options)])
+        words = options[answer] if named else ""
+        prefix = self.prefix(question, options, with_video, words)
+        encoded = self._join([*prefix, *self.answer(answer, options)])
         if all(label == IGNORED for label in encoded.labels[:-1]) or encoded.labels[-1] == IGNORED:
             raise SefarMLLMError(
                 f"no token of the answer would be learned: option {answer} of {options!r} is empty"

@@ -23,6 +23,7 @@ from sefar_mllm.dataset import Features, collate
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.model import SefarMLLM
 from sefar_mllm.multiple_choice import choose, headline, score_questions
+from sefar_mllm.sharding import outer_weights
 
 
 def rate(step: int, start: int, total: int, warmup: float) -> float:
@@ -124,7 +125,7 @@ class MLLMTrainer(Trainer):
         """Accuracy on the validation questions by the model's own score."""
         model = self.accelerator.unwrap_model(self.model)
         score = headline(model, "auto")
-        with torch.no_grad(), self.compute_loss_context_manager():
+        with torch.no_grad(), outer_weights(self.model), self.compute_loss_context_manager():
             pmi = score == "text_pmi"
             found = score_questions(model, self.validation, self.store, pmi=pmi, progress=False)
         right = [choose(row[score])[0] == q.answer for row, q in zip(found, self.validation, strict=True)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mllm_sources import easy_questions, easy_store, question_file, tiny_folder, tiny_tokenizer
+from mllm_sources import QUESTION, easy_questions, easy_store, question_file, tiny_folder, tiny_tokenizer
 from safetensors.torch import load_file
 from test_mllm_finetune import config, log, weights
 
@@ -15,7 +15,7 @@ from sefar_mllm.checkpoint import ADAPTER_WEIGHTS
 from sefar_mllm.dataset import FinetuneDataset
 from sefar_mllm.finetune import finetune
 from sefar_mllm.language_model import load_language_model
-from sefar_mllm.prompts import PromptConfig, Prompter
+from sefar_mllm.prompts import VIDEO_ID, PromptConfig, Prompter
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,29 @@ def test_epochs_show_all_views_of_a_clip(tmp_path):
     assert all(set(views) == {0, 1, 2} for views in shown.values())
     again = FinetuneDataset(questions, store, prompter, length=6 * 20, batch_size=2, seed=0)
     assert all(torch.equal(again[i]["features"], data[i]["features"]) for i in (0, 17, 101))
+
+
+def test_words_stand_for_the_video_at_first_and_ever_less(tmp_path):
+    questions = easy_questions(6)
+    store = easy_store(tmp_path, questions)
+    prompter = Prompter(tiny_tokenizer(), PromptConfig(answer="letter"), 3)
+    data = FinetuneDataset(questions, store, prompter, 8 * 120, 8, seed=0, named_steps=100)
+    samples = [data[index] for index in range(len(data))]
+    named = [sample["features"] is None for sample in samples]
+    assert all(named[:8])
+    assert not any(named[800:])
+    # The share falls as a line from 1 to 0: 7/8 and 1/8 on average in the first and last quarter.
+    assert 0.78 < sum(named[:200]) / 200 < 0.97
+    assert 0.03 < sum(named[600:800]) / 200 < 0.22
+    for sample, stands in zip(samples, named, strict=True):
+        assert (VIDEO_ID in sample["encoded"].ids) != stands
+    text = prompter.tokenizer.decode(samples[0]["encoded"].ids)
+    letter = text[text.rindex("assistant") :].split()[1][0]
+    place, listed = text.index(QUESTION), text[text.index(QUESTION) :]
+    words = listed.split(f"\n{letter}. ")[1].splitlines()[0].removesuffix("<|im_end|>")
+    assert text[:place].splitlines()[-1] == words
+    plain = FinetuneDataset(questions, store, prompter, 8 * 120, 8, seed=0)
+    assert all(sample["features"] is not None for sample in plain)
 
 
 def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best(world, tmp_path, monkeypatch):
