@@ -1,8 +1,8 @@
 """Shared-prefix scoring against one full pass per option, of the same questions in the same run.
 
 Both ways score the texts of the options with the embedded language model in float32, from made-up features of
-eight tokens. Every score must agree to 1e-4; the ratio of the times is what the shared prefix saves. The time
-of 1,000 questions is that of the shared way with everything that `evaluate` computes (letters, PMI).
+eight tokens. Every score must agree to 1e-4; the ratio of the times is what the shared prefix saves. Times of
+1,000 questions are of the shared way: one score of the texts, and all of `evaluate` (letters, PMI).
 
     python benchmarks/scoring.py --questions 16
 """
@@ -115,8 +115,8 @@ def compare(model: SefarMLLM, questions: list[Question], store: MadeUp, size: in
     print(
         f"options {name}, prompts of {min(lengths)} to {max(lengths)} tokens: {ratio[0]:.2f} × faster by the "
         f"clock, {ratio[1]:.2f} × by processor time ({each[0]:.0f} ms, {each[1]:.0f} ms a question); scores "
-        f"agree to {worst:.1e}; 1,000 questions with all scores take {whole[0]:.1f} minutes by the clock, "
-        f"{whole[1]:.1f} of processor time",
+        f"agree to {worst:.1e}; 1,000 questions take {each[0] / 60:.1f} minutes by the clock for one score, "
+        f"{whole[0]:.1f} for all ({each[1] / 60:.1f} and {whole[1]:.1f} of processor time)",
         flush=True,
     )
 
