@@ -14,6 +14,7 @@ import torch
 from accelerate.utils import parse_flag_from_env
 from torch import Tensor
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from encoder.store import FeatureStore
 from gym_qa.questions import Question, read_questions
@@ -151,6 +152,11 @@ def build_trainer(
 ) -> MLLMTrainer:
     """Model, samples and loop of one run; nothing is written yet."""
     arguments, dtype = training_arguments(config)
+    if config.quantization == "nf4" and is_deepspeed_zero3_enabled():
+        raise SefarMLLMError(
+            "quantization nf4: ZeRO-3 cannot spread 4-bit weights; launch with "
+            "configs/accelerate/fsdp-4bit.yaml, or set quantization: none"
+        )
     set_seed(config.seed)
     model = build_model(config, store, dtype, arguments.device)
     size = arguments.train_batch_size * config.accumulation * arguments.world_size

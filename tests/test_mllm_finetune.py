@@ -14,12 +14,14 @@ from mllm_sources import NAMES, easy_questions, easy_store, question_file, tiny_
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from encoder.store import FeatureStore
+from gym_qa.questions import read_questions
 from sefar_mllm.checkpoint import ADAPTER_WEIGHTS, PROJECTOR_WEIGHTS
 from sefar_mllm.cli import main
 from sefar_mllm.dataset import FinetuneDataset, collate
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.evaluate import EvaluateConfig, evaluate
-from sefar_mllm.finetune import FinetuneConfig, finetune
+from sefar_mllm.finetune import FinetuneConfig, build_trainer, finetune
 from sefar_mllm.merge import MergeConfig, merge
 from sefar_mllm.model import LoraOptions, SefarMLLM
 from sefar_mllm.prompts import VIDEO_ID, PromptConfig, Prompter
@@ -63,6 +65,22 @@ def config(world: Path, output: Path, **changes) -> FinetuneConfig:
 def taught(world) -> Path:
     """A checkpoint that has learned the classes."""
     return finetune(config(world, world / "taught", max_steps=200, validation=world / "val.jsonl"))
+
+
+@pytest.mark.parametrize(("precision", "mixed"), [("fp32", "no"), ("bf16", "bf16")])
+def test_the_precision_reaches_the_training_loop(world, tmp_path, precision, mixed):
+    wanted = config(world, tmp_path, precision=precision)
+    trainer = build_trainer(wanted, read_questions(wanted.questions), [], FeatureStore.open(wanted.features))
+    assert trainer.accelerator.mixed_precision == mixed
+    assert {p.dtype for p in trainer.model.parameters() if p.requires_grad} == {torch.float32}
+    frozen = {p.dtype for p in trainer.model.parameters() if not p.requires_grad}
+    assert frozen == {torch.bfloat16 if precision == "bf16" else torch.float32}
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="a GPU trains in fp16")
+def test_half_precision_without_a_gpu_is_refused(world, tmp_path):
+    with pytest.raises(SefarMLLMError, match="fp16 needs a GPU"):
+        finetune(config(world, tmp_path, precision="fp16"))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

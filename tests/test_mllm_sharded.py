@@ -80,7 +80,8 @@ def launch(config: FinetuneConfig, accelerate_file: str) -> Path:
         env=os.environ | environment,
         timeout=300,
     )
-    assert done.returncode == 0, done.stderr[-4000:]
+    if done.returncode:
+        raise RuntimeError(done.stderr)
     return config.output
 
 
@@ -110,6 +111,14 @@ def test_spread_weights_train_as_whole_ones_and_go_on_after_an_interruption(conf
     shutil.rmtree(run / "steps/checkpoint-12")
     launch(replace(config, output=run, resume=True), file)
     assert_same_weights(first, run, tolerance=0)
+
+
+@pytest.mark.parametrize("file", [ZERO3])
+def test_zero_3_refuses_4_bit_weights_and_says_what_takes_them(config, tmp_path, file):
+    with pytest.raises(
+        RuntimeError, match=r"ZeRO-3 cannot spread 4-bit weights; launch with .*fsdp-4bit\.yaml"
+    ):
+        launch(replace(config, output=tmp_path / "run", quantization="nf4"), file)
 
 
 @pytest.mark.slow
