@@ -113,6 +113,8 @@ class FinetuneDataset(Dataset[Sample]):
         return self.length
 
     def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < self.length:
+            raise IndexError(f"sample {index} of {self.length}")  # also ends a loop over the dataset
         epoch, place = divmod(index, len(self.questions))
         if self._order[0] != epoch:
             self._order = (epoch, self.order(epoch))
