@@ -11,8 +11,10 @@ from jsonargparse import auto_cli
 from encoder.backbone import PRESETS
 from encoder.config import OptimConfig, TrainConfig
 from encoder.recipes.base import RecipeConfig
+from sefar_mllm.finetune import FinetuneConfig
 
 FOLDER = Path(__file__).parents[1] / "configs/encoder"
+MLLM = Path(__file__).parents[1] / "configs/mllm"
 
 
 @pytest.mark.parametrize("path", FOLDER.glob("*.yaml"), ids=lambda path: path.stem)
@@ -21,6 +23,15 @@ def test_a_configuration_parses_and_its_head_names_it(path):
     assert config.recipe.name == "sefar"
     head = "\n".join(line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#"))
     assert path.stem == "minigym" or f"--config configs/encoder/{path.name}" in head
+
+
+@pytest.mark.parametrize("path", MLLM.glob("*.yaml"), ids=lambda path: path.stem)
+def test_a_configuration_of_the_language_side_parses_and_its_head_names_it(path):
+    given = ["--config", str(path), "--questions", "questions.jsonl", "--output", "run"]
+    config = auto_cli(FinetuneConfig, args=given, as_positional=False)
+    assert (config.named_steps > 0) == (path.stem == "minigym-letter")
+    head = "\n".join(line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#"))
+    assert f"--config configs/mllm/{path.name}" in head
 
 
 @pytest.mark.parametrize("preset", ["S", "B"])
