@@ -129,7 +129,8 @@ class FinetuneDataset(Dataset[Sample]):
         step = index // self.batch_size
         named = step < self.named_steps and rng.random() < 1 - step / self.named_steps
         shown = self.store is not None and rng.random() >= self.video_dropout and not named
-        encoded = self.prompter.encode(question.question, options, answer, with_video=shown, named=named)
+        words = options[answer] if named else ""
+        encoded = self.prompter.encode(question.question, options, answer, shown, words)
         if self.store is None or not shown:
             return {"encoded": encoded, "features": None}
         views = self.store[question.video]

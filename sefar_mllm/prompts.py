@@ -191,17 +191,15 @@ class Prompter:
         options: Sequence[str],
         answer: int,
         with_video: bool = True,
-        named: bool = False,
+        words: str = "",
     ) -> Encoded:
-        """Ids and labels of one training sample. Where ``named``, the right option's words stand in the
-        video's place.
+        """Ids and labels of one training sample; ``words`` stand in for the video.
 
         Raises:
             SefarMLLMError: when nothing would be supervised, or the sample is longer than ``max_length``.
         """
         if not options:
             raise SefarMLLMError(f"there is nothing to learn from a question without options: {question!r}")
-        words = options[answer] if named else ""
         prefix = self.prefix(question, options, with_video, words)
         encoded = self._join([*prefix, *self.answer(answer, options)])
         if all(label == IGNORED for label in encoded.labels[:-1]) or encoded.labels[-1] == IGNORED:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from torch import Tensor
@@ -28,13 +28,10 @@ def outer_weights(model: Any) -> Iterator[None]:
             model.reshard()
 
 
-@contextmanager
-def whole(weight: Tensor) -> Iterator[Tensor]:
-    """A weight to be read before training starts; ZeRO-3 spreads language models while it loads them."""
+def whole(weight: Tensor) -> AbstractContextManager[Any]:
+    """For reading a weight before training starts; ZeRO-3 spreads language models while it loads them."""
     if is_deepspeed_zero3_enabled():
         import deepspeed
 
-        with deepspeed.zero.GatheredParameters([weight]):
-            yield weight
-    else:
-        yield weight
+        return deepspeed.zero.GatheredParameters([weight])
+    return nullcontext()

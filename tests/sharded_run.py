@@ -15,9 +15,9 @@ import accelerate.state
 import torch
 import transformers.training_args
 from accelerate.utils import DistributedType
-from jsonargparse import ArgumentParser
 
-from sefar_mllm.finetune import FinetuneConfig, finetune
+from sefar_mllm.compare import configured
+from sefar_mllm.finetune import finetune
 
 _plain_init = accelerate.state.AcceleratorState.__init__
 
@@ -36,10 +36,7 @@ def main() -> None:
         accelerate.state.PartialState.set_device = lambda self: setattr(self, "device", torch.device("cpu"))
     else:
         accelerate.state.AcceleratorState.__init__ = _init_with_fsdp
-    parser = ArgumentParser()
-    parser.add_class_arguments(FinetuneConfig, as_group=False)
-    values = parser.instantiate_classes(parser.parse_object(json.loads(sys.argv[1])))
-    finetune(FinetuneConfig(**vars(values)))
+    finetune(configured(json.loads(sys.argv[1])))
 
 
 if __name__ == "__main__":

@@ -77,10 +77,9 @@ def test_the_precision_reaches_the_training_loop(world, tmp_path, precision, mix
     assert frozen == {torch.bfloat16 if precision == "bf16" else torch.float32}
 
 
-@pytest.mark.skipif(torch.accelerator.is_available(), reason="a GPU trains in fp16")
 def test_half_precision_without_a_gpu_is_refused(world, tmp_path):
     with pytest.raises(SefarMLLMError, match="fp16 needs a GPU"):
-        finetune(config(world, tmp_path, precision="fp16"))
+        finetune(config(world, tmp_path, precision="fp16", trainer={**QUIET, "use_cpu": True}))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -16,7 +16,7 @@ import torch
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 from mllm_sources import easy_questions, easy_store, question_file, tiny_folder
-from safetensors.torch import load_file
+from test_mllm_finetune import log, weights
 
 from sefar_mllm.finetune import FinetuneConfig, finetune
 from sefar_mllm.prompts import PromptConfig
@@ -86,22 +86,14 @@ def launch(config: FinetuneConfig, accelerate_file: str) -> Path:
 
 
 def assert_same_weights(one: Path, two: Path, tolerance: float = 1e-5) -> None:
-    for name in ("adapter/adapter_model.safetensors", "projector.safetensors"):
-        first, second = load_file(one / name), load_file(two / name)
-        assert first.keys() == second.keys()
-        for key in first:
-            torch.testing.assert_close(first[key], second[key], rtol=0, atol=tolerance)
-
-
-def metrics(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    torch.testing.assert_close(weights(one), weights(two), rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("file", ["fsdp.yaml", ZERO3])
 def test_spread_weights_train_as_whole_ones_and_go_on_after_an_interruption(config, alone, tmp_path, file):
     run = launch(replace(config, output=tmp_path / "run"), file)
     assert_same_weights(alone, run)
-    one, two = metrics(alone), metrics(run)
+    one, two = log(alone), log(run)
     assert [row.get("eval_accuracy") for row in one] == [row.get("eval_accuracy") for row in two]
     losses = [[row["loss"] for row in rows if "loss" in row] for rows in (one, two)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-3)
@@ -130,7 +122,7 @@ def test_spread_weights_train_in_bfloat16_and_4_bit(config, tmp_path, file, quan
     half = replace(config, precision="bf16", quantization=quantization, validation=None, save_every=None)
     one = finetune(replace(half, output=tmp_path / "one"))
     two = launch(replace(half, output=tmp_path / "two"), file)
-    losses = [[row["loss"] for row in metrics(run) if "loss" in row] for run in (one, two)]
+    losses = [[row["loss"] for row in log(run) if "loss" in row] for run in (one, two)]
     # The same run but for rounding, which a learning rate this high multiplies from step to step.
     assert losses[0][0] == pytest.approx(losses[1][0], rel=0.02)
     assert losses[0] == pytest.approx(losses[1], rel=0.15)
