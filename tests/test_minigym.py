@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -153,6 +155,20 @@ def test_a_folder_reads_back_as_finegym_and_is_finished_where_it_stopped(tmp_pat
     make_minigym(MiniGymConfig(tmp_path / "m", "tiny", workers=1))
     assert videos[0].read_bytes() == before[videos[0]][0]
     assert all(v.stat().st_mtime_ns == before[v][1] for v in videos[1:])
+
+
+def test_two_processes_may_make_the_same_folder_at_once(tmp_path: Path):
+    make = (
+        "import sys; from pathlib import Path; from gym_qa.minigym import MiniGymConfig, dataset, make_minigym\n"
+        "dataset.SIZES['tiny'] = dataset.Size(46, 44, 112)\n"
+        "make_minigym(MiniGymConfig(Path(sys.argv[1]), 'tiny', workers=1))"
+    )
+    command = [sys.executable, "-c", make, str(tmp_path / "m")]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [process.communicate(timeout=240)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors
+    assert len(list((tmp_path / "m" / "videos").glob("*.mp4"))) == 90
+    assert not list((tmp_path / "m").rglob("*.tmp"))
 
 
 def test_another_seed_does_not_mix_into_a_folder(tmp_path: Path, small, capsys):

@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gym_qa.errors import GymQAError
+from gym_qa.files import write_text
 from gym_qa.minigym.draw import Athlete, Scene, render
 from gym_qa.minigym.elements import ELEMENTS
 from gym_qa.minigym.motion import perform
@@ -80,10 +81,16 @@ def make_minigym(config: MiniGymConfig) -> Path:
         (folder / "videos").mkdir(exist_ok=True)
         jobs = [(clip, size.px, str(video_path(folder, clip))) for clip in todo]
         for _ in tqdm(
-            _in_parallel(jobs, config.workers), total=len(jobs), desc="rendering MiniGym", unit="clip"
+            _in_parallel(jobs, config.workers),
+            total=len(jobs),
+            desc="rendering MiniGym",
+            unit="clip",
+            disable=not jobs,
         ):
             pass
-        write_contact_sheet(schedule.train, size.px, folder / "contact_sheet.png")
+        sheet = folder / "contact_sheet.png"
+        if not sheet.exists():
+            write_contact_sheet(schedule.train, size.px, sheet)
     return folder
 
 
@@ -97,8 +104,7 @@ def _claim(folder: Path, card: dict) -> None:
                 f"{path}: holds another MiniGym ({found}); expected {card}. Choose another output folder."
             )
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(card, indent=1) + "\n")
 
 
 def video_path(folder: Path, clip: ClipPlan) -> Path:
@@ -149,7 +155,7 @@ def render_clip(clip: ClipPlan, px: int, only: np.ndarray | None = None) -> tupl
 
 def write_video(path: Path, frames: np.ndarray) -> None:
     """Encode ``(T, H, W, 3)`` uint8 frames as H.264 at ``FPS``; the file appears only when it is whole."""
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with av.open(str(temporary), "w", format="mp4") as container:
         # cpu-independent: without it x264's rate control is not repeatable to the last bit
         options = {"preset": "veryfast", "crf": "20", "x264-params": "threads=1:cpu-independent=1"}
@@ -177,6 +183,6 @@ def write_contact_sheet(clips: list[ClipPlan], px: int, path: Path, moments: int
         chosen = ((np.arange(moments) + 0.5) * clip.frames / moments).astype(int)
         for i, frame in enumerate(render_clip(clip, px, chosen)[0]):
             sheet.paste(Image.fromarray(frame).resize((cell, cell)), (x + i * cell, y + title))
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     sheet.save(temporary, format="png")
     temporary.replace(path)

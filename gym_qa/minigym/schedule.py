@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gym_qa.files import write_text
 from gym_qa.minigym.elements import ELEMENTS, SETS
 
 FPS = 25
@@ -123,6 +124,4 @@ def write_annotation(schedule: Schedule, folder: Path) -> None:
         "val_element.txt": "".join(f"{clip.clip_id} {clip.label}\n" for clip in schedule.val),
     }
     for name, text in texts.items():
-        temporary = folder / f"{name}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(folder / name)
+        write_text(folder / name, text)
