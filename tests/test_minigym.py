@@ -159,7 +159,8 @@ def test_a_folder_reads_back_as_finegym_and_is_finished_where_it_stopped(tmp_pat
 
 def test_two_processes_may_make_the_same_folder_at_once(tmp_path: Path):
     make = (
-        "import sys; from pathlib import Path; from gym_qa.minigym import MiniGymConfig, dataset, make_minigym\n"
+        "import sys; from pathlib import Path\n"
+        "from gym_qa.minigym import MiniGymConfig, dataset, make_minigym\n"
         "dataset.SIZES['tiny'] = dataset.Size(46, 44, 112)\n"
         "make_minigym(MiniGymConfig(Path(sys.argv[1]), 'tiny', workers=1))"
     )
