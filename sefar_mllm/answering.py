@@ -27,6 +27,7 @@ CONTROLS = {
     "circular": "right in every order of options",
 }
 SEEING = ("shuffled", "reversed", "circular")
+ONE_ORDER = "the prompt does not list the options: their order changes nothing"
 
 
 class Answering:
@@ -71,7 +72,7 @@ class Answering:
                 write_predictions(self.output / f"controls/shifted-{by}.jsonl", rows)
                 runs.append([as_answer(row) for row in rows])
         else:
-            note = "the prompt does not list the options: their order changes nothing"
+            note = ONE_ORDER
         found = circular(questions, runs)
         rows = [{"id": q.id, "choice": answer.choice} for q, answer in zip(questions, found, strict=True)]
         write_lines(self.output / "controls/circular.jsonl", rows)

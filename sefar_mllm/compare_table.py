@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sefar_mllm.answer_report import print_scores, write_scores
-from sefar_mllm.answering import CONTROLS, SEEING
+from sefar_mllm.answering import CONTROLS, ONE_ORDER, SEEING
 from sefar_mllm.answers import read_answers
 from sefar_mllm.question_set import QuestionSet
 from sefar_mllm.report import Comparison, ResultRow
@@ -65,6 +65,7 @@ def write_comparison(
         replace(
             gather(asked, f"{one.name}: {what}", runs[one.name], f"controls/{file}", None, True),
             sees_video=file in SEEING,
+            note=ONE_ORDER if file == "circular" and not reordered(runs[one.name]) else "",
         )
         for one in mains
         for file, what in CONTROLS.items()
@@ -88,6 +89,11 @@ def write_comparison(
     )
     print_scores(rows, comparisons)
     print(f"open {output / 'report.html'}")
+
+
+def reordered(folders: Sequence[Path]) -> bool:
+    """Whether the questions were asked with their options in other orders."""
+    return any((folder / "controls" / "shifted-1.jsonl").is_file() for folder in folders)
 
 
 def of(control: Scored, one: Scored) -> bool:
