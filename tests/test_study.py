@@ -31,7 +31,12 @@ from sefar_mllm.study import StudyConfig, study
 from sefar_mllm.study.data import mirror_classes, write_lists
 from sefar_mllm.study.picture import binned
 from sefar_mllm.study.plan import Column, changed
-from sefar_mllm.study.probes import accuracy_by_confidence, direction_confusion, prediction_times
+from sefar_mllm.study.probes import (
+    accuracy_by_confidence,
+    accuracy_in_other_orders,
+    direction_confusion,
+    prediction_times,
+)
 from sefar_mllm.study.studies import STUDIES
 
 SETTINGS = {
@@ -207,12 +212,13 @@ def test_bins_hold_equally_many_clips():
     assert accuracy == [50, 100]
 
 
-def test_confusion_of_directions(tmp_path):
+def direction_run(tmp_path: Path, clips: int) -> TrainConfig:
+    """A short training on videos whose two classes differ in direction alone."""
     write_direction_set(tmp_path, 8, "train")
-    write_direction_set(tmp_path, 6, "val", seed=3)
+    write_direction_set(tmp_path, clips, "val", seed=3)
     names = [{"name": f"salto {way} tucked"} for way in ("forward", "backward")]
     (tmp_path / "classes.json").write_text(json.dumps(names))
-    config = TrainConfig(
+    return TrainConfig(
         output=tmp_path / "run",
         data=DataConfig(
             labelled=tmp_path / "train.csv",
@@ -230,6 +236,10 @@ def test_confusion_of_directions(tmp_path):
         evaluate_every=0,
         log_every=1,
     )
+
+
+def test_confusion_of_directions(tmp_path):
+    config = direction_run(tmp_path, 6)
     scores = train(config)
     found = direction_confusion(config.output, config)
     counts = np.array(found.details["counts"])
@@ -238,6 +248,33 @@ def test_confusion_of_directions(tmp_path):
     assert found.figures["taken for the mirror class"] == pytest.approx(100 - scores["student_top1"])
     assert set(accuracy_by_confidence(config.output, config).details["right"]) <= {0, 1}
     assert prediction_times(config.output, config).figures["teacher ms"] > 0
+
+
+def test_accuracy_in_other_orders_is_that_of_clips_put_in_them_by_hand(tmp_path):
+    config = direction_run(tmp_path, 40)
+    train(config)
+    network = load_sefar(config.output / "student").eval()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        network.backbone.time_embed.normal_()  # three updates have not taught it to look at the order
+        for block in network.backbone.blocks:
+            block.temporal_fc.weight.normal_()
+    clips = read_clips(tmp_path / "val.csv")
+    batch = next(iter(evaluation_batches(clips, FrameSource(32), network.elements, 40, 0, 1, 0)))
+    x = network.transform(batch.frames, batch.sizes)
+    with torch.no_grad():  # each class for half of the clips
+        network.head.classifier.bias[1] -= network(x).diff(dim=1).median()
+    network.save_pretrained(config.output / "student")
+    # 2-2-4: the fine elements hold slots 3, 7 and 1, 5.
+    orders = ([0, 1, 2, 3, 4, 5, 6, 7], [0, 5, 2, 7, 4, 1, 6, 3], [7, 6, 5, 4, 3, 2, 1, 0])
+    with torch.no_grad():
+        hits = [(network(x[:, order]).argmax(1) == batch.labels).double().mean() for order in orders]
+    as_filmed, fine, reverse = (100 * float(share) for share in hits)
+    assert len({as_filmed, fine, reverse}) == 3
+    assert list(accuracy_in_other_orders(config.output, config).figures.values()) == [
+        pytest.approx(fine),
+        pytest.approx(reverse),
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from encoder.data import derive_seed, evaluation_batches, open_source
 from encoder.errors import EncoderError
 from encoder.head import FusionHead
 from encoder.model import SefarEncoder
+from encoder.perturb import Perturbation, all_reverse, mod_perturb, reorder, spatial_only
 from encoder.teacher import Teacher, pseudo_labels
 from encoder.visual_sefar import load_sefar
 from gym_qa.table import read_classes
@@ -26,6 +27,10 @@ from sefar_mllm.study.data import mirror_classes
 from sefar_mllm.study.plan import Measured
 
 TIMES = 5
+ORDERS: dict[str, Perturbation] = {
+    "tested with fine elements reversed": mod_perturb,
+    "tested with all frames reversed": all_reverse,
+}
 
 
 def prediction_times(folder: Path, config: TrainConfig) -> Measured:
@@ -90,6 +95,23 @@ def _rank_correlation(a: Tensor, b: Tensor) -> float:
     return float(stats.spearmanr(a.numpy(), b.numpy()).statistic)
 
 
+def accuracy_in_other_orders(folder: Path, config: TrainConfig) -> Measured:
+    """Top-1 accuracy in per cent with the validation clips' frames in other orders.
+
+    A network that loses nothing by an order does not look at what that order destroys, and the same
+    perturbation in training can teach it little.
+    """
+    return Measured({name: _top1(folder, config, order) for name, order in ORDERS.items()})
+
+
+def _top1(folder: Path, config: TrainConfig, order: Perturbation) -> float:
+    hits = [
+        head.classifier(feature).argmax(1) == labels
+        for head, feature, labels in _validation(folder, config, order)
+    ]
+    return 100 * float(torch.cat(hits).double().mean())
+
+
 def direction_confusion(folder: Path, config: TrainConfig) -> Measured:
     """The confusion matrix, and how many clips are taken for the same element in the other direction."""
     parts = [
@@ -119,7 +141,9 @@ def _autocast(config: TrainConfig, device: torch.device) -> torch.autocast:
 
 
 @torch.no_grad()
-def _validation(folder: Path, config: TrainConfig) -> Iterator[tuple[FusionHead, Tensor, Tensor]]:
+def _validation(
+    folder: Path, config: TrainConfig, order: Perturbation = spatial_only
+) -> Iterator[tuple[FusionHead, Tensor, Tensor]]:
     """The head, clip features ``(B, width)`` and labels of every validation clip at its middle frames."""
     network, data = _network(folder), config.data
     device = next(network.parameters()).device
@@ -135,6 +159,7 @@ def _validation(folder: Path, config: TrainConfig) -> Iterator[tuple[FusionHead,
         if part.broken:
             raise EncoderError(part.broken[0])
         part = part.to(device)
+        frames = network.transform(part.frames, part.sizes)
         with _autocast(config, device):
-            feature = network.clip_feature(network.transform(part.frames, part.sizes))
+            feature = network.clip_feature(reorder(frames, order(len(frames), network.elements)))
         yield network.head, feature.float(), part.labels

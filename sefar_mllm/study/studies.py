@@ -6,7 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sefar_mllm.study.plan import Column, Row, Study
-from sefar_mllm.study.probes import accuracy_by_confidence, direction_confusion, prediction_times
+from sefar_mllm.study.probes import (
+    accuracy_by_confidence,
+    accuracy_in_other_orders,
+    direction_confusion,
+    prediction_times,
+)
 
 _SEFAR = {"recipe.name": "sefar", "model.elements": "2-2-4", "augment.perturbation": "mod-perturb"}
 _SVFORMER = {"recipe.name": "svformer", "model.elements": "8", "augment.perturbation": "warping"}
@@ -151,6 +156,7 @@ STUDIES: dict[str, Study] = {
         "perturbations of the strong view",
         _perturbations(_TABLE_4),
         ("Gym99 5 %", "Gym288 5 %", "Diving 5 %", "Gym-New", "Something"),
+        probe=accuracy_in_other_orders,
     ),
     "labels": Study(
         "table 6",
