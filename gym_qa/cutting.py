@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 import av
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+
+from gym_qa.files import written_whole
 
 Span = tuple[float, float]
 
@@ -83,17 +84,13 @@ def cut_clip(source: Path, span: Span, target: Path, least: int, crf: int) -> in
         TooShort: for fewer frames than ``least``, or more than one fewer than the span calls for.
         OSError, ValueError: where the source cannot be decoded.
     """
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    try:
+    with written_whole(target) as temporary:
         with av.open(str(source)) as container:
             speed = rate(container.streams.video[0])
             count = _encode(frames_between(container, *span), temporary, speed, crf)
         expected = round((span[1] - span[0]) * speed)
         if count < max(least, expected - 1):
             raise TooShort(f"{count} frames of {max(least, expected)}")
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     return count
 
 

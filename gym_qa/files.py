@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +67,25 @@ def read_json_lines(path: Path) -> list[tuple[int, Any]]:
     return [(number, parse_json(line, f"{path}, line {number}")) for number, line in read_lines(path)]
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing: under a temporary name first, then renamed."""
-    path = Path(path)
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A name beside ``path``, this process's own: renamed to ``path`` at the end, removed after an error."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(text.encode("utf-8"))
+        yield temporary
         temporary.replace(path)
-    except OSError as error:
+    finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(path) as temporary:
+            temporary.write_bytes(text.encode("utf-8"))
+    except OSError as error:
         raise GymQAError(f"{path}: cannot be written ({error}); choose another output") from None
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gym_qa.errors import GymQAError
-from gym_qa.files import write_text
+from gym_qa.files import write_text, written_whole
 from gym_qa.minigym.draw import Athlete, Scene, render
 from gym_qa.minigym.elements import ELEMENTS
 from gym_qa.minigym.motion import perform
@@ -155,8 +155,7 @@ def render_clip(clip: ClipPlan, px: int, only: np.ndarray | None = None) -> tupl
 
 def write_video(path: Path, frames: np.ndarray) -> None:
     """Encode ``(T, H, W, 3)`` uint8 frames as H.264 at ``FPS``; the file appears only when it is whole."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with av.open(str(temporary), "w", format="mp4") as container:
+    with written_whole(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         # cpu-independent: without it x264's rate control is not repeatable to the last bit
         options = {"preset": "veryfast", "crf": "20", "x264-params": "threads=1:cpu-independent=1"}
         stream = container.add_stream("libx264", rate=FPS, options=options)
@@ -165,7 +164,6 @@ def write_video(path: Path, frames: np.ndarray) -> None:
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
-    temporary.replace(path)
 
 
 def write_contact_sheet(clips: list[ClipPlan], px: int, path: Path, moments: int = 8, cell: int = 56) -> None:
@@ -183,6 +181,5 @@ def write_contact_sheet(clips: list[ClipPlan], px: int, path: Path, moments: int
         chosen = ((np.arange(moments) + 0.5) * clip.frames / moments).astype(int)
         for i, frame in enumerate(render_clip(clip, px, chosen)[0]):
             sheet.paste(Image.fromarray(frame).resize((cell, cell)), (x + i * cell, y + title))
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    sheet.save(temporary, format="png")
-    temporary.replace(path)
+    with written_whole(path) as temporary:
+        sheet.save(temporary, format="png")

@@ -16,9 +16,8 @@ from encoder.clips import read_clips
 from encoder.config import TrainConfig
 from encoder.data import derive_seed, evaluation_batches, open_source
 from encoder.errors import EncoderError
-from encoder.head import FusionHead
 from encoder.model import SefarEncoder
-from encoder.perturb import Perturbation, all_reverse, mod_perturb, reorder, spatial_only
+from encoder.perturb import Perturbation, all_reverse, mod_perturb, reorder
 from encoder.teacher import Teacher, pseudo_labels
 from encoder.visual_sefar import load_sefar
 from gym_qa.table import read_classes
@@ -70,7 +69,8 @@ def accuracy_by_confidence(folder: Path, config: TrainConfig) -> Measured:
     """Confidence, deviation and success of the teacher's ``K`` predictions for every validation clip."""
     torch.manual_seed(derive_seed(config.seed, "confidence"))
     confidence, deviation, right = [], [], []
-    for head, feature, labels in _validation(folder, config):
+    for network, frames, labels in _validation(folder, config):
+        head, feature = network.head, _feature(network, frames, config)
         found = pseudo_labels(
             head.predictions(feature, head.dropout_masks(config.recipe.predictions, feature))
         )
@@ -101,21 +101,19 @@ def accuracy_in_other_orders(folder: Path, config: TrainConfig) -> Measured:
     A network that loses nothing by an order does not look at what that order destroys, and the same
     perturbation in training can teach it little.
     """
-    return Measured({name: _top1(folder, config, order) for name, order in ORDERS.items()})
-
-
-def _top1(folder: Path, config: TrainConfig, order: Perturbation) -> float:
-    hits = [
-        head.classifier(feature).argmax(1) == labels
-        for head, feature, labels in _validation(folder, config, order)
-    ]
-    return 100 * float(torch.cat(hits).double().mean())
+    hits: dict[str, list[Tensor]] = {name: [] for name in ORDERS}
+    for network, frames, labels in _validation(folder, config):
+        for name, order in ORDERS.items():
+            view = reorder(frames, order(len(frames), network.elements))
+            hits[name].append(_predicted(network, view, config) == labels)
+    return Measured({name: 100 * float(torch.cat(parts).double().mean()) for name, parts in hits.items()})
 
 
 def direction_confusion(folder: Path, config: TrainConfig) -> Measured:
     """The confusion matrix, and how many clips are taken for the same element in the other direction."""
     parts = [
-        (head.classifier(feature).argmax(1), labels) for head, feature, labels in _validation(folder, config)
+        (_predicted(network, frames, config), labels)
+        for network, frames, labels in _validation(folder, config)
     ]
     predicted, labels = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
     assert config.data.classes is not None
@@ -140,11 +138,20 @@ def _autocast(config: TrainConfig, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype, enabled=config.mixed_precision != "no")
 
 
+def _feature(network: SefarEncoder, frames: Tensor, config: TrainConfig) -> Tensor:
+    """Clip features ``(B, width)``, in the precision of the training."""
+    with _autocast(config, frames.device):
+        return network.clip_feature(frames).float()
+
+
+def _predicted(network: SefarEncoder, frames: Tensor, config: TrainConfig) -> Tensor:
+    """The class of each clip, ``(B,)``."""
+    return network.head.classifier(_feature(network, frames, config)).argmax(1)
+
+
 @torch.no_grad()
-def _validation(
-    folder: Path, config: TrainConfig, order: Perturbation = spatial_only
-) -> Iterator[tuple[FusionHead, Tensor, Tensor]]:
-    """The head, clip features ``(B, width)`` and labels of every validation clip at its middle frames."""
+def _validation(folder: Path, config: TrainConfig) -> Iterator[tuple[SefarEncoder, Tensor, Tensor]]:
+    """The network, and of every validation clip its middle frames, ``(B, N, C, S, S)``, and its label."""
     network, data = _network(folder), config.data
     device = next(network.parameters()).device
     lists = [path for path in (data.labelled, data.unlabelled, data.val) if path is not None]
@@ -159,7 +166,4 @@ def _validation(
         if part.broken:
             raise EncoderError(part.broken[0])
         part = part.to(device)
-        frames = network.transform(part.frames, part.sizes)
-        with _autocast(config, device):
-            feature = network.clip_feature(reorder(frames, order(len(frames), network.elements)))
-        yield network.head, feature.float(), part.labels
+        yield network, network.transform(part.frames, part.sizes), part.labels
