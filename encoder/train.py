@@ -23,6 +23,7 @@ from encoder.data import Batch, derive_seed
 from encoder.errors import EncoderError
 from encoder.evaluate import accuracies, predict
 from encoder.lists import TrainingLists
+from encoder.processes import leave_process_group_at_exit
 from encoder.progress import Window
 from encoder.recipes.base import find_recipe
 from encoder.run_folder import RunFolder
@@ -45,6 +46,7 @@ def train(config: TrainConfig) -> dict[str, float]:
     """
     # Accelerate's settings belong to the process; this run's must not meet those of another run in it.
     AcceleratorState._reset_state()
+    leave_process_group_at_exit()
     try:
         return Training(config).run()
     finally:

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 from transformers.integrations import is_deepspeed_zero3_enabled
 
+from encoder.processes import leave_process_group_at_exit
 from encoder.store import FeatureStore
 from gym_qa.questions import Question, read_questions
 from projector.build import ProjectorSpec, fit_projector
@@ -151,6 +152,7 @@ def build_trainer(
     config: FinetuneConfig, questions: list[Question], validation: list[Question], store: Features | None
 ) -> MLLMTrainer:
     """Model, samples and loop of one run; nothing is written yet."""
+    leave_process_group_at_exit()
     arguments, dtype = training_arguments(config)
     if config.quantization == "nf4" and is_deepspeed_zero3_enabled():
         raise SefarMLLMError(

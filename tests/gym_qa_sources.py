@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from dataclasses import dataclass
 from functools import cache
@@ -56,6 +58,7 @@ def source(name: str) -> Source:
             FINEGYM / "set_categories.txt",
         )
     folder = Path(tempfile.mkdtemp(prefix="minigym-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     make_minigym(MiniGymConfig(output=folder, size="mini", seed=0, videos=False))
     return Source(
         folder / "annotation_info.json",

@@ -134,9 +134,9 @@ def test_the_same_seed_gives_the_same_weights_and_workers_and_cache_change_nothi
 def launch(config_file: Path, *args: str, processes: int = 1) -> subprocess.Popen:
     command = [sys.executable, str(SCRIPT)]
     if processes > 1:
-        port = str(20000 + os.getpid() % 20000)
-        command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
-        command += ["--master_port", port, str(SCRIPT)]
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc_per_node", str(processes)]
+        command += ["--log-dir", str(config_file.parent / "logs"), str(SCRIPT)]
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",

@@ -113,7 +113,8 @@ def readers(f: dict[str, Path]):
     }
 
 
-FOLDER = Path(tempfile.mkdtemp(prefix="gym-qa-readers-"))
+_TEMPORARY = tempfile.TemporaryDirectory(prefix="gym-qa-readers-")
+FOLDER = Path(_TEMPORARY.name)
 FILES = small_files(FOLDER)
 READERS = readers(FILES)
 JUNK = [

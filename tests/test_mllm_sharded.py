@@ -71,6 +71,7 @@ def launch(config: FinetuneConfig, accelerate_file: str) -> Path:
     else:
         settings = {**prepare_multi_gpu_env(args), "ACCELERATE_USE_CPU": "true"}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    torchrun += ["--log-dir", str(config.output.parent / "logs")]
     options = json.dumps(asdict(replace(config, batch_size=config.batch_size // 2)), default=str)
     environment = {**settings, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
