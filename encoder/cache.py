@@ -85,8 +85,10 @@ class FrameCache:
             scratch = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
             try:
                 _write(scratch, _decoded(clips, short_side, reader, workers))
+                os.replace(scratch, folder)
+            except OSError:  # another process was faster
                 if not folder.is_dir():
-                    os.replace(scratch, folder)
+                    raise
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
         return cls(folder)

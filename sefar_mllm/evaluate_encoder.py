@@ -106,7 +106,8 @@ def evaluate_encoder(config: EvaluateEncoderConfig) -> dict[str, Any]:
     leave_process_group_at_exit()
     accelerator = Accelerator(mixed_precision=config.mixed_precision)
     try:
-        source = open_source(clips, config.short_side, config.reader, config.cache, config.workers)
+        with accelerator.main_process_first():  # one decodes where there is a cache
+            source = open_source(clips, config.short_side, config.reader, config.cache, config.workers)
         batches = evaluation_batches(
             clips,
             source,

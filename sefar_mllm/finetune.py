@@ -123,7 +123,8 @@ def finetune(config: FinetuneConfig) -> Path:
     if start is None and store is not None and projector is not None:
         fit_projector(projector, training_features(questions, store))
         align_projector(trainer.mllm, questions, store, config.align_steps, config.seed)
-    prepare_output(config, start)
+    if trainer.is_world_process_zero():
+        prepare_output(config, start)
     trainer.train(resume_from_checkpoint=None if start is None else str(start))
     trainer.save_model(str(config.output))
     return config.output

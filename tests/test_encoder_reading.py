@@ -1,6 +1,7 @@
 """Clip lists and video files, good and bad."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -269,6 +270,22 @@ def test_the_cache_holds_what_the_videos_hold_and_notices_changes(clips, tmp_pat
     assert sorted(tmp_path.iterdir()) == before
     FrameCache.build(tmp_path, spans, 16)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_two_processes_may_make_the_cache_at_once(clips, tmp_path, monkeypatch):
+    replace = os.replace
+
+    def another_is_faster(scratch, folder):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", replace)
+            patch.setattr(os, "getpid", lambda: 1)
+            FrameCache.build(tmp_path, clips, 36)
+        replace(scratch, folder)
+
+    monkeypatch.setattr(os, "replace", another_is_faster)
+    cache = FrameCache.build(tmp_path, clips, 36)
+    assert np.array_equal(cache.read(clips[0]), read_clip(clips[0], None, 36))
+    assert [path.suffix for path in tmp_path.iterdir()] == [""]
 
 
 def test_the_cache_keeps_what_was_wrong_and_reads_a_mended_file_anew(clips, tmp_path):

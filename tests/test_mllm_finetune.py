@@ -26,7 +26,7 @@ from sefar_mllm.merge import MergeConfig, merge
 from sefar_mllm.model import LoraOptions, SefarMLLM
 from sefar_mllm.prompts import VIDEO_ID, PromptConfig, Prompter
 from sefar_mllm.statistics import wilson_interval
-from sefar_mllm.trainer import rate
+from sefar_mllm.trainer import MetricsFile, MLLMTrainer, rate
 
 QUIET = {"disable_tqdm": True, "logging_steps": 1}
 
@@ -206,8 +206,6 @@ def test_resumed_run_is_the_undisturbed_run_to_the_bit(world, tmp_path, monkeypa
     class Stopped(Exception):
         pass
 
-    from sefar_mllm.trainer import MetricsFile
-
     written = MetricsFile.on_log
 
     def stop_at_5(self, args, state, control, **arguments):
@@ -233,6 +231,13 @@ def test_resuming_with_other_settings_is_refused(world, tmp_path):
     finetune(config(world, tmp_path / "run", max_steps=2, save_every=1))
     with pytest.raises(SefarMLLMError, match="learning_rate"):
         finetune(config(world, tmp_path / "run", max_steps=2, save_every=1, resume=True, learning_rate=0.5))
+
+
+def test_only_the_first_of_several_processes_writes_options_and_log(world, tmp_path, monkeypatch):
+    """The others would cut the log, or meet the first one's temporary file."""
+    monkeypatch.setattr(MLLMTrainer, "is_world_process_zero", lambda _: False)
+    run = finetune(config(world, tmp_path / "run", max_steps=2))
+    assert not {"options.json", "options.json.tmp", "metrics.jsonl"} & {file.name for file in run.iterdir()}
 
 
 def test_projector_learns_alone_at_first(world, tmp_path):
