@@ -163,11 +163,15 @@ def test_runs_are_done_once_and_shared(data, tmp_path, monkeypatch):
     again = study(options(data, tmp_path, "components", seeds=2))
     assert len(calls) == 8, "finished runs are read"
     assert again == found
+    table = (tmp_path / "components" / "table.md").read_text("utf-8")
+    assert "130.0 ± 169.7" in table
+    assert "mean ± standard deviation over 2 seeds. The paper's numbers are of other data and longer" in table
     (Path(here["none"]["runs"][1]["folder"]) / "scores.json").unlink()
     study(options(data, tmp_path, "components", seeds=2))
     assert len(calls) == 9, "an unfinished run is done again"
     study(options(data, tmp_path, "thresholds", seeds=1))
     assert len(calls) == 13, "adaptive regulation has been run before"
+    assert "updates, one seed." in (tmp_path / "thresholds" / "table.md").read_text("utf-8")
 
 
 def test_all_rows_of_a_seed_have_the_same_labels_and_seeds_have_others(data, tmp_path):

@@ -28,12 +28,14 @@ def markdown(results: dict[str, Any]) -> str:
         lines.append(line)
     data, settings = results["data"], results["settings"]
     where = "MiniGym (synthetic)" if data["synthetic"] else data["dataset"]
+    seeds = results["seeds"]
+    runs = "one seed" if seeds == 1 else f"mean ± standard deviation over {seeds} seeds"
     updates = f"{settings['updates']} updates" if settings["updates"] else f"{settings['epochs']} epochs"
     return (
         f"### {results['study']}: {results['title']} ({results['source']})\n\n{_aligned(lines)}\n\n"
         f"Here: {results['unit']}; {where}, {100 * data['fraction']:g} % of the labels where the column does "
-        f"not say, {updates}, mean ± standard deviation over {results['seeds']} seeds. The paper's numbers "
-        "are of other data and longer training: compare the order of the rows, not the numbers.\n"
+        f"not say, {updates}, {runs}. The paper's numbers are of other data "
+        "and longer training: compare the order of the rows, not the numbers.\n"
     )
 
 
