@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from torch import Tensor
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
 from transformers.integrations import is_deepspeed_zero3_enabled
 
+from encoder.checkpoint import write_json
 from encoder.processes import leave_process_group_at_exit
 from encoder.store import FeatureStore
 from gym_qa.questions import Question, read_questions
@@ -290,6 +290,4 @@ def prepare_output(config: FinetuneConfig, start: Path | None) -> None:
     metrics.write_text("".join(line for line in lines if json.loads(line)["step"] <= done), encoding="utf-8")
     versions = {name: version(name) for name in ("torch", "transformers", "peft", "accelerate")}
     values = {"options": options(config), "versions": {"python": platform.python_version(), **versions}}
-    partial = config.output / "options.json.tmp"
-    partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, config.output / "options.json")
+    write_json(config.output / "options.json", values)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
 import tempfile
 from dataclasses import dataclass
 from functools import cache
@@ -46,6 +44,9 @@ class Source:
         return [word for name in names for word in (f"--{name}", str(getattr(self, name)))]
 
 
+_TEMPORARY = tempfile.TemporaryDirectory(prefix="minigym-")
+
+
 @cache
 def source(name: str) -> Source:
     """The files of a data set by name."""
@@ -57,8 +58,7 @@ def source(name: str) -> Source:
             FINEGYM / "gym99_val_element.txt",
             FINEGYM / "set_categories.txt",
         )
-    folder = Path(tempfile.mkdtemp(prefix="minigym-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = Path(_TEMPORARY.name)
     make_minigym(MiniGymConfig(output=folder, size="mini", seed=0, videos=False))
     return Source(
         folder / "annotation_info.json",

@@ -12,6 +12,7 @@ import pytest
 import torch
 from encoder_videos import write_direction_set
 from safetensors.torch import load_file
+from several_processes import torchrun
 
 from encoder.augment import AugmentConfig
 from encoder.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
@@ -134,9 +135,7 @@ def test_the_same_seed_gives_the_same_weights_and_workers_and_cache_change_nothi
 def launch(config_file: Path, *args: str, processes: int = 1) -> subprocess.Popen:
     command = [sys.executable, str(SCRIPT)]
     if processes > 1:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += ["--nproc_per_node", str(processes)]
-        command += ["--log-dir", str(config_file.parent / "logs"), str(SCRIPT)]
+        command = [*torchrun(processes, config_file.parent / "logs"), str(SCRIPT)]
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",

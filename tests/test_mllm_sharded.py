@@ -16,6 +16,7 @@ import torch
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 from mllm_sources import easy_questions, easy_store, question_file, tiny_folder
+from several_processes import torchrun
 from test_mllm_finetune import log, weights
 
 from sefar_mllm.finetune import FinetuneConfig, finetune
@@ -70,12 +71,10 @@ def launch(config: FinetuneConfig, accelerate_file: str) -> Path:
         config = replace(config, trainer={**config.trainer, "use_cpu": False})
     else:
         settings = {**prepare_multi_gpu_env(args), "ACCELERATE_USE_CPU": "true"}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    torchrun += ["--log-dir", str(config.output.parent / "logs")]
     options = json.dumps(asdict(replace(config, batch_size=config.batch_size // 2)), default=str)
     environment = {**settings, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        [*torchrun, str(SCRIPT), options],
+        [*torchrun(2, config.output.parent / "logs"), str(SCRIPT), options],
         capture_output=True,
         text=True,
         env=os.environ | environment,

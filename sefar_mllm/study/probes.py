@@ -69,8 +69,10 @@ def accuracy_by_confidence(folder: Path, config: TrainConfig) -> Measured:
     """Confidence, deviation and success of the teacher's ``K`` predictions for every validation clip."""
     torch.manual_seed(derive_seed(config.seed, "confidence"))
     confidence, deviation, right = [], [], []
-    for network, frames, labels in _validation(folder, config):
-        head, feature = network.head, _feature(network, frames, config)
+    network = _network(folder)
+    head = network.head
+    for frames, labels in _validation(network, config):
+        feature = _feature(network, frames, config)
         found = pseudo_labels(
             head.predictions(feature, head.dropout_masks(config.recipe.predictions, feature))
         )
@@ -102,7 +104,8 @@ def accuracy_in_other_orders(folder: Path, config: TrainConfig) -> Measured:
     perturbation in training can teach it little.
     """
     hits: dict[str, list[Tensor]] = {name: [] for name in ORDERS}
-    for network, frames, labels in _validation(folder, config):
+    network = _network(folder)
+    for frames, labels in _validation(network, config):
         for name, order in ORDERS.items():
             view = reorder(frames, order(len(frames), network.elements))
             hits[name].append(_predicted(network, view, config) == labels)
@@ -111,10 +114,8 @@ def accuracy_in_other_orders(folder: Path, config: TrainConfig) -> Measured:
 
 def direction_confusion(folder: Path, config: TrainConfig) -> Measured:
     """The confusion matrix, and how many clips are taken for the same element in the other direction."""
-    parts = [
-        (_predicted(network, frames, config), labels)
-        for network, frames, labels in _validation(folder, config)
-    ]
+    network = _network(folder)
+    parts = [(_predicted(network, frames, config), labels) for frames, labels in _validation(network, config)]
     predicted, labels = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
     assert config.data.classes is not None
     classes = read_classes(config.data.classes)
@@ -150,9 +151,9 @@ def _predicted(network: SefarEncoder, frames: Tensor, config: TrainConfig) -> Te
 
 
 @torch.no_grad()
-def _validation(folder: Path, config: TrainConfig) -> Iterator[tuple[SefarEncoder, Tensor, Tensor]]:
-    """The network, and of every validation clip its middle frames, ``(B, N, C, S, S)``, and its label."""
-    network, data = _network(folder), config.data
+def _validation(network: SefarEncoder, config: TrainConfig) -> Iterator[tuple[Tensor, Tensor]]:
+    """The middle frames of every validation clip, ``(B, N, C, S, S)``, as it takes them, and their labels."""
+    data = config.data
     device = next(network.parameters()).device
     lists = [path for path in (data.labelled, data.unlabelled, data.val) if path is not None]
     clips = {path: read_clips(path, data.video_root) for path in lists}
@@ -166,4 +167,4 @@ def _validation(folder: Path, config: TrainConfig) -> Iterator[tuple[SefarEncode
         if part.broken:
             raise EncoderError(part.broken[0])
         part = part.to(device)
-        yield network, network.transform(part.frames, part.sizes), part.labels
+        yield network.transform(part.frames, part.sizes), part.labels
