@@ -172,7 +172,7 @@ def _load(spec: EncoderSpec) -> tuple[nn.Module, Any, bool]:
         raise EncoderError(
             f"encoder {spec.text!r}: Transformers could not load it ({_first_line(error)}); name a folder "
             "with config.json, model.safetensors and preprocessor_config.json, or a model on the Hub that "
-            "needs no code of its own: for EVA-CLIP 'timm:eva_giant_patch14_clip_224.merged2b_s11b_b114k', "
+            "needs no code of its own: for EVA-CLIP 'timm:eva_giant_patch14_clip_224.merged2b', "
             "for LanguageBind's video tower 'hf:LanguageBind/Video-LLaVA-7B-hf', which holds it"
         ) from None
     absent = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}

@@ -1,0 +1,90 @@
+"""Every model that the documentation, a configuration or a message names: timm and Transformers know it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import yaml
+from timm.models.vision_transformer import VisionTransformer
+from transformers import AutoConfig
+from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING
+
+ROOT = Path(__file__).parents[1]
+PLACEHOLDERS = {"NAME", "NAME-OR-FOLDER", "FOLDER"}
+TIMM = {"vit_base_patch16_224.mae", "eva_giant_patch14_clip_224.merged2b"}
+STARTING_WEIGHTS = {"vit_small_patch16_224.augreg_in21k", "vit_base_patch16_224.augreg_in21k"}
+HF = {  # the configuration class of each on the Hub, by its model_type
+    "openai/clip-vit-large-patch14": "clip",
+    "google/siglip-so400m-patch14-384": "siglip",
+    "facebook/dinov2-large": "dinov2",
+    "MCG-NJU/videomae-base": "videomae",
+    "LanguageBind/Video-LLaVA-7B-hf": "video_llava",
+}
+LANGUAGE_MODELS = {"lmsys/vicuna-7b-v1.5": "llama"}
+
+
+def texts() -> dict[str, str]:
+    """What a user may read: documentation, configurations, and code with its messages."""
+    files = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("configs/*/*.yaml")]
+    for room in ("encoder", "projector", "gym_qa", "sefar_mllm", "scripts", "benchmarks"):
+        files += ROOT.glob(f"{room}/**/*.py")
+    return {str(file.relative_to(ROOT)): file.read_text(encoding="utf-8") for file in files}
+
+
+def named(kind: str) -> set[str]:
+    """The names after ``timm:`` or ``hf:``."""
+    found = re.findall(rf"(?<![\w-]){kind}:([A-Za-z0-9_][\w./-]*[\w])", "\n".join(texts().values()))
+    return set(found) - PLACEHOLDERS
+
+
+def in_configurations(folder: str, *keys: str) -> set[str]:
+    """The values of ``keys`` in the YAML files of ``configs/folder``."""
+    found = set()
+    for path in ROOT.glob(f"configs/{folder}/*.yaml"):
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for key in keys:
+            value = value.get(key, {})
+        found.add(value)
+    return found
+
+
+def test_every_name_is_tried_here():
+    assert named("timm") == TIMM
+    assert named("hf") == set(HF)
+    assert in_configurations("encoder", "model", "weights") - {"minigym"} == STARTING_WEIGHTS
+    embedded = {"SmolLM2-135M-Instruct"}
+    assert in_configurations("mllm", "language_model") - embedded == set(LANGUAGE_MODELS)
+    hub = re.findall(r"lmsys/[\w.-]*\w", "\n".join(texts().values()))
+    assert set(hub) == set(LANGUAGE_MODELS)
+
+
+@pytest.mark.parametrize("name", sorted(TIMM | STARTING_WEIGHTS))
+def test_timm_has_the_model_and_weights_under_this_tag(name):
+    assert timm.is_model_pretrained(name)
+    facts = timm.get_pretrained_cfg(name)
+    assert facts.hf_hub_id or facts.url
+    with torch.device("meta"):  # the shapes alone: the giant would take 4 GB
+        model = timm.create_model(name, pretrained=False, num_classes=0)
+    assert name not in STARTING_WEIGHTS or isinstance(model, VisionTransformer)
+
+
+def test_a_tag_that_timm_does_not_know_would_be_noticed():
+    with pytest.raises(RuntimeError, match="Invalid pretrained tag"):
+        timm.get_pretrained_cfg("eva_giant_patch14_clip_224.merged2b_s11b_b114k")
+
+
+@pytest.mark.parametrize("name", HF)
+def test_transformers_has_the_vision_model_and_its_processor(name):
+    config = AutoConfig.for_model(HF[name])
+    assert type(config) in MODEL_MAPPING
+    assert IMAGE_PROCESSOR_MAPPING_NAMES[HF[name]]
+
+
+@pytest.mark.parametrize("name", LANGUAGE_MODELS)
+def test_transformers_has_the_language_model(name):
+    assert type(AutoConfig.for_model(LANGUAGE_MODELS[name])) in MODEL_FOR_CAUSAL_LM_MAPPING
