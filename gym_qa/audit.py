@@ -15,6 +15,7 @@ from gym_qa.cliplist import read_labels
 from gym_qa.errors import GymQAError
 from gym_qa.finegym import read_categories
 from gym_qa.guessers import LabelledCounts
+from gym_qa.matching import check_classes, check_labels
 from gym_qa.official import read_official
 from gym_qa.questions import Question, question_from, read_questions
 from gym_qa.table import ActionClass, Clip, read_classes
@@ -229,13 +230,11 @@ def audit_qa(config: AuditQAConfig) -> Audit:
     """Run the audit and print it."""
     questions = load_questions(config.questions)
     classes = _load_classes(config)
-    for question in questions:
-        if classes and max(question.option_labels, default=-1) >= len(classes):
-            raise GymQAError(
-                f"{config.questions}, question {question.id}: a label beyond the {len(classes)} classes; "
-                "use the classes that belong to the questions"
-            )
-    labelled, training = load_labelled(config.labelled, classes) if config.labelled else (None, None)
+    if classes:
+        check_classes(questions, classes, config.questions)
+    labelled, training = None, None
+    if config.labelled:
+        labelled, training = load_labelled(config.labelled, classes, questions)
     found = audit(questions, labelled, classes, training)
     print(json.dumps(found.as_json(), indent=1) if config.json else found)
     return found
@@ -257,9 +256,15 @@ def load_questions(path: Path) -> list[Question]:
 
 
 def load_labelled(
-    path: Path, classes: Sequence[ActionClass] | None
+    path: Path, classes: Sequence[ActionClass] | None, asked: Sequence[Question] = ()
 ) -> tuple[LabelledCounts, list[Question] | None]:
-    """Read class counts from a clip list, or from a question file together with its questions."""
+    """Read class counts from a clip list, or from a question file together with its questions.
+
+    Args:
+        path: the clip list or question file.
+        classes: what a clip list's labels index; by default the ``classes.json`` beside it.
+        asked: questions that may be about some of the same clips: they must agree with the labels.
+    """
     if path.suffix in (".json", ".jsonl"):
         questions = load_questions(path)
         return counts_of_questions(questions), questions
@@ -274,6 +279,7 @@ def load_labelled(
         if label >= len(classes):
             raise GymQAError(f"{path}, line {line}: label {label} is beyond the {len(classes)} classes given")
         clips.append(Clip(clip_id, "", label))
+    check_labels(clips, asked, classes, path)
     return counts_of(clips, classes), None
 
 

@@ -58,10 +58,11 @@ def read_finediving_steps(
         fine: ``FineDiving_fine-grained_annotation.pkl``: its ``frames_labels`` give every frame's sub-action.
         names: ``Sub_action_Types_Table.pkl``: sub-action number -> name.
         split: see `read_finediving`.
-        action_type: e.g. ``5253B``.
+        action_type: e.g. ``5253B``, in either case.
         frames_per_second: of the source videos.
     """
     dives, details, table = _read_dives(coarse), _read_mapping(fine), _read_names(names)
+    action_type = action_type.upper()
     steps: list[tuple[Key, int, int, int]] = []  # key, sub-action, first and last frame
     for key, dive in dives.items():
         if dive["action_type"] != action_type:
@@ -109,14 +110,16 @@ def _read_mapping(path: Path) -> dict[Any, Any]:
 
 
 def _read_dives(path: Path) -> dict[Key, Mapping[str, Any]]:
-    dives = _read_mapping(path)
-    for key, dive in dives.items():
+    """The dives, their action types in capitals: the published file has them in lower case (``5253b``)."""
+    dives: dict[Key, Mapping[str, Any]] = {}
+    for key, dive in _read_mapping(path).items():
         _check_key(key, str(path))
         action = dive.get("action_type") if isinstance(dive, dict) else None
-        if not isinstance(action, str) or not _TYPE.fullmatch(action):
+        if not isinstance(action, str) or not _TYPE.fullmatch(action.upper()):
             raise GymQAError(
                 f"{path}, {key}: expected a dict with an action_type like '107B', got {action!r}"
             )
+        dives[key] = {**dive, "action_type": action.upper()}
     return dives
 
 

@@ -6,12 +6,14 @@ Formats: Shao et al., "FineGym", CVPR 2020 (https://sdolivia.github.io/FineGym/)
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gym_qa.errors import GymQAError
 from gym_qa.files import read_json, read_lines
+from gym_qa.schedule import OPTIONS
 from gym_qa.table import ActionClass, Clip, ClipTable
 
 # The video id may itself hold "_E_": only the last one, before two six-digit seconds, divides.
@@ -20,6 +22,9 @@ _CATEGORY = re.compile(r"((?:[A-Za-z]+:\s*[0-9]{1,9};\s*)+)(\(([A-Z]{2})\)\s*\S.
 _FIELD = re.compile(r"([A-Za-z]+):\s*([0-9]+);")
 _SET = re.compile(r"set:\s*([0-9]{1,9});\s*(\S.*)")
 _ELEMENT = re.compile(r"(\S+)\s+([0-9]{1,9})")
+
+#: The annotation's number of an event, and the event's name in categories.
+EVENTS = {1: "VT", 2: "FX", 3: "BB", 4: "UB"}
 
 _LONGEST_VIDEO = 1_000_000.0  # seconds; beyond eleven days a time is a typing error
 
@@ -59,7 +64,8 @@ def read_finegym(
         in gym530, which has no Clabel).
 
     Raises:
-        GymQAError: naming file and place, for anything the files do not say in FineGym's format.
+        GymQAError: naming file and place, for anything the files do not say in FineGym's format, and for a
+            list whose labels the categories lack or whose events (by the annotation) are not its labels'.
     """
     numbered = read_categories(categories)
     if sets is not None:
@@ -68,26 +74,62 @@ def read_finegym(
             if action.set_id not in known:
                 raise GymQAError(f"{sets}: set {action.set_id} of {action.name!r} is missing; add its line")
     index = {number: label for label, (number, _) in enumerate(numbered)}
-    spans = read_annotation(annotation) if annotation is not None else None
+    timed = read_json(annotation) if annotation is not None else None
+    spans = _spans_by_clip(timed, annotation) if annotation is not None else None
+    events = _events(timed, annotation) if annotation is not None else {}
     clips = []
     seen: set[str] = set()
+    unknown: list[str] = []
+    elsewhere: list[str] = []
     for line, text in read_lines(elements):
         place = f"{elements}, line {line}"
         match = _ELEMENT.fullmatch(text)
         if not match:
             raise GymQAError(f"{place}: expected '<clip id> <label>', got {_short(text)}")
         clip_id, number = match[1], int(match[2])
-        video = ClipId.parse(clip_id, place).video
-        if number not in index:
-            raise GymQAError(f"{place}: label {number} is not in {categories}; use the matching files")
+        parts = ClipId.parse(clip_id, place)
         if clip_id in seen:
             raise GymQAError(f"{place}: {clip_id} stands twice; remove one of its lines")
         seen.add(clip_id)
         start, end = _times(spans, clip_id, annotation, place) if spans is not None else (None, None)
-        clips.append(Clip(clip_id, video, index[number], start, end))
-    if not clips:
+        if number not in index:
+            unknown.append(f"{place}: label {number} is not in {categories}")
+            continue
+        action = numbered[index[number]][1]
+        event = events.get((parts.video, parts.event), action.event)
+        if event != action.event:
+            elsewhere.append(
+                f"{place}: {clip_id} is on {event} in {annotation}, but its label {number} is "
+                f"{action.name!r} in {categories}"
+            )
+        clips.append(Clip(clip_id, parts.video, index[number], start, end))
+    if not seen:
         raise GymQAError(f"{elements}: no clip in it; expected '<clip id> <label>' a line")
+    if wrong := unknown or elsewhere:
+        raise GymQAError(f"{wrong[0]}; {len(wrong)} of {len(seen)} lines disagree like this. {_TOGETHER}")
     return ClipTable(tuple(clips), tuple(action for _, action in numbered))
+
+
+_TOGETHER = "Lists, categories and annotation must be of one set (Gym99's with Gym99's): use its own files"
+
+
+def check_counts(tables: Sequence[ClipTable], categories: Path) -> None:
+    """Refuse lists of a smaller set: all of its labels from 0 on are used, and none of the categories' others.
+
+    Args:
+        tables: of all the lists together.
+        categories: the file that the tables' classes come from.
+
+    Raises:
+        GymQAError: as above.
+    """
+    used = {clip.label for table in tables for clip in table.clips}
+    count, known = len(used), len(tables[0].classes)
+    if OPTIONS <= count < known and used == set(range(count)):
+        raise GymQAError(
+            f"{categories}: holds {known} classes, and the lists use exactly the first {count} of them, as a "
+            f"set of {count} classes does. {_TOGETHER}, or take the lines of unused classes out of it"
+        )
 
 
 def _times(spans: dict[str, list[Span]], clip_id: str, annotation: Path | None, place: str) -> Span:
@@ -140,7 +182,26 @@ def read_sets(path: Path) -> dict[int, str]:
 
 def read_annotation(path: Path) -> dict[str, list[Span]]:
     """Read the annotation: clip id -> its spans in seconds of the source video (one, or a vault's three)."""
-    videos = _mapping(read_json(path), str(path))
+    return _spans_by_clip(read_json(path), path)
+
+
+def _events(value: Any, path: Path) -> dict[tuple[str, str], str]:
+    """``(video, event's id)`` -> name of the event, of a value that `_spans_by_clip` has read."""
+    found = {}
+    for video, events in value.items():
+        for event, body in events.items():
+            number = body.get("event")
+            if type(number) is not int or number not in EVENTS:
+                raise GymQAError(
+                    f"{path}, {video}, {event}, event: expected 1 (VT), 2 (FX), 3 (BB) or 4 (UB), "
+                    f"got {_short(number)}"
+                )
+            found[video, event] = EVENTS[number]
+    return found
+
+
+def _spans_by_clip(value: Any, path: Path) -> dict[str, list[Span]]:
+    videos = _mapping(value, str(path))
     spans: dict[str, list[Span]] = {}
     for video, events in videos.items():
         for event, body in _mapping(events, f"{path}, {video}").items():

@@ -42,20 +42,21 @@ def apply_scope(name: str, tables: Sequence[ClipTable]) -> list[ClipTable]:
     """Cut tables that share their classes (training and validation) down to a scope.
 
     Args:
-        name: ``all``; ``gym99`` and its like (the whole, checked for its number of classes); an event
+        name: in either case: ``all``; ``gym99`` and its like (the whole, checked for its number of classes); an event
             (``UB``); a set of an event (``UB-S1`` is set 41, ``FX-S1`` set 21); ``set-41``; ``gym-new`` (the
-            20 direction pairs of Gym288); a height that source videos are named after (``10m``); or
+            20 direction pairs of Gym288, in their published order); a height that source videos are named after (``10m``); or
             ``labels:0,3,7``.
         tables: with equal classes.
 
     Returns:
-        The tables with the scope's classes re-numbered from 0, in their old order.
+        The tables with the scope's classes re-numbered from 0: in their old order, but ``gym-new`` and
+        ``labels:`` in the order in which they are listed.
 
     Raises:
         GymQAError: for an unknown scope, or one of fewer than two classes.
     """
     classes = tables[0].classes
-    if re.fullmatch(r"[0-9]{1,3}m", name):
+    if re.fullmatch(r"[0-9]{1,3}m", name, re.IGNORECASE):
         tables = [
             table.with_clips(clip for clip in table.clips if _at_height(clip.source_video, name))
             for table in tables
@@ -71,11 +72,12 @@ def apply_scope(name: str, tables: Sequence[ClipTable]) -> list[ClipTable]:
 
 
 def _at_height(video: str, height: str) -> bool:
-    return re.search(rf"(?<![0-9]){height}", video) is not None
+    return re.search(rf"(?<![0-9]){height}", video, re.IGNORECASE) is not None
 
 
 def _labels(name: str, classes: Sequence[ActionClass]) -> list[int]:
     everything = range(len(classes))
+    name = name.lower()
     if name in _WHOLE:
         wanted = _WHOLE[name]
         if wanted is not None and wanted != len(classes):
@@ -89,10 +91,9 @@ def _labels(name: str, classes: Sequence[ActionClass]) -> list[int]:
         return [int(number) for number in match[1].split(",")]
     if match := re.fullmatch(r"set-([0-9]{1,4})", name):
         return [label for label in everything if classes[label].set_id == int(match[1])]
-    if match := re.fullmatch(r"([A-Z]{2})-S([0-9])", name):
-        inside = [label for label in everything if classes[label].event == match[1]]
-        return [label for label in inside if classes[label].set_id % 10 == int(match[2])]
-    return [label for label in everything if classes[label].event == name]
+    event, number = match.groups() if (match := re.fullmatch(r"([a-z]{2})-s([0-9])", name)) else (name, None)
+    inside = [label for label in everything if classes[label].event.lower() == event]
+    return [label for label in inside if number is None or classes[label].set_id % 10 == int(number)]
 
 
 def _direction_pairs(classes: Sequence[ActionClass]) -> list[int]:
@@ -103,4 +104,4 @@ def _direction_pairs(classes: Sequence[ActionClass]) -> list[int]:
         raise GymQAError(
             f"scope 'gym-new': Glabel {', '.join(map(str, missing))} are missing; use Gym288's files"
         )
-    return sorted(label_of[code] for code in codes)
+    return [label_of[code] for code in codes]

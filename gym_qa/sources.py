@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gym_qa.errors import GymQAError
 from gym_qa.finediving import read_finediving, read_finediving_steps
-from gym_qa.finegym import read_finegym
+from gym_qa.finegym import check_counts, read_finegym
 from gym_qa.scopes import apply_scope
 from gym_qa.splitlists import read_hmdb51, read_something, read_ucf101
 from gym_qa.table import ClipTable
@@ -21,7 +21,7 @@ class DataFiles:
     """The annotation files of one data set.
 
     Attributes:
-        dataset: ``finegym`` (also MiniGym), ``finediving``, ``ucf101``, ``hmdb51`` or ``something``.
+        dataset: in either case: ``finegym`` (also MiniGym), ``finediving``, ``ucf101``, ``hmdb51`` or ``something``.
         data: folder of the data set's annotation files under their official names. For FineGym and MiniGym:
             ``annotation_info.json``, ``categories.txt``, ``train_element.txt``, ``val_element.txt`` and
             ``set_categories.txt``, each of which can be named by itself instead.
@@ -30,10 +30,11 @@ class DataFiles:
         train: FineGym's training list (``gym99_train_element_v1.1.txt``).
         val: FineGym's validation list (``gym99_val_element.txt``).
         sets: FineGym's ``set_categories.txt``; optional.
-        scope: a part by itself: ``all``, ``gym99``, ``gym288``, ``gym530``, an event (``UB``), a set of an
+        scope: a part by itself, in either case: ``all``, ``gym99``, ``gym288``, ``gym530``, an event (``UB``), a set of an
             event (``UB-S1``, ``FX-S1``), ``set-41``, ``gym-new``, a height of FineDiving (``10m``),
             ``labels:0,3,7``.
-        action_type: FineDiving: the steps of this action type (``5253B``) in place of whole dives.
+        action_type: FineDiving: the steps of this action type (``5253B`` or ``5253b``) in place of whole
+            dives.
         fold: official split of UCF-101 and HMDB-51: 1, 2 or 3.
         frames_per_second: of FineDiving's source videos, whose files count in frames; and of the trimmed
             clips, for the official question format's ``frame_length``.
@@ -50,6 +51,9 @@ class DataFiles:
     action_type: str | None = None
     fold: int = 1
     frames_per_second: float = 25.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dataset", self.dataset.lower())
 
 
 def read_tables(files: DataFiles) -> Pair:
@@ -100,7 +104,9 @@ def _finegym(files: DataFiles) -> Pair:
     sets = files.sets
     if sets is None and files.data is not None and (files.data / "set_categories.txt").exists():
         sets = files.data / "set_categories.txt"
-    return read_finegym(annotation, categories, train, sets), read_finegym(annotation, categories, val, sets)
+    pair = read_finegym(annotation, categories, train, sets), read_finegym(annotation, categories, val, sets)
+    check_counts(pair, categories)
+    return pair
 
 
 def _finediving(files: DataFiles) -> Pair:

@@ -213,7 +213,7 @@ def test_bad_input_ends_in_one_message_and_leaves_outputs(what, tmp_path, capsys
 def write_gym288_sized(folder):
     """Synthetic files of Gym288's size: 288 long-tailed classes, 29,334 + 9,646 clips."""
     sets = {1: "VT", 21: "FX", 22: "FX", 24: "FX", 25: "FX", 31: "BB", 32: "BB", 33: "BB", 41: "UB", 42: "UB"}
-    numbers = list(sets)
+    numbers, events = list(sets), {"VT": 1, "FX": 2, "BB": 3, "UB": 4}
     lines = [
         f"Clabel: {label}; set: {(number := numbers[label % len(sets)])}; Glabel: {label}; "
         f"({sets[number]}) element {label} of set {number}"
@@ -228,11 +228,12 @@ def write_gym288_sized(folder):
         rows = []
         for label, share in enumerate(shares):
             for number in range(share):
-                video, start = f"{name}{number % 97:06d}x"[:11], len(rows)
+                on, start = sets[numbers[label % len(sets)]], len(rows)
+                video = f"{name}{number % 97:05d}{on}"
                 segment = f"A_{start % 10000:04d}_{start % 10000:04d}"
                 event = f"E_{start // 10000:06d}_{start // 10000 + 1:06d}"
                 body = annotation.setdefault(video, {}).setdefault(
-                    event, {"event": 1, "timestamps": [[0, 100000]], "segments": {}}
+                    event, {"event": events[on], "timestamps": [[0, 100000]], "segments": {}}
                 )
                 body["segments"][segment] = {"stages": 1, "timestamps": [[start, start + 1]]}
                 rows.append(f"{video}_{event}_{segment} {label}")
