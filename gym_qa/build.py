@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -62,7 +62,8 @@ class BuildQAConfig(DataFiles):
         balance: who is asked in validation: ``none`` (every clip), ``letters`` or ``answers``; by default the
             recipe's, or what the policy allows.
         train_balance: the same for training questions; ``none`` keeps every labelled clip.
-        wording: ``official``, ``plain``, ``name``, ``watch``, or ``varied``: one of these for every clip.
+        wording: ``official``, ``plain``, ``name``, ``watch``, or ``varied``: one of these for every clip;
+            each in the words of the data set's field (`gym_qa.wordings`).
         seed: of split and questions.
         videos: folder of the trimmed clips; needed for ``available_only``.
         available_only: use only clips whose file is in ``videos``; the questions are those of the whole data
@@ -125,14 +126,24 @@ def build_qa(config: BuildQAConfig) -> Audit:
             raise GymQAError("available_only needs --videos, the folder of the trimmed clips")
         train, val = _available(train, config.videos, "train"), _available(val, config.videos, "val")
     labelled, unlabelled = _split(config, train)
+    synthetic = is_synthetic(config)
+    dataset = "minigym" if synthetic else config.dataset
     files: dict[str, list[Question]] = {}
     for name, clips, balance in (
         ("train", labelled, config.train_balance),
         ("val", val.clips, recipe.balance),
     ):
         asked = build_questions(
-            clips, train.classes, recipe.policy, config.seed, reference, config.wording, recipe.distinct
+            clips,
+            train.classes,
+            recipe.policy,
+            config.seed,
+            reference,
+            config.wording,
+            recipe.distinct,
+            dataset,
         )
+        asked = _with_lengths(asked, clips, config.frames_per_second)
         files[name] = balanced(asked, balance, config.seed)
         print(f"{name}: {len(files[name])} questions about {len(clips)} clips")
         if not files[name]:
@@ -145,7 +156,6 @@ def build_qa(config: BuildQAConfig) -> Audit:
     lists = {"train": labelled, "unlabelled": unlabelled, "val": list(val.clips)}
     _write(config, recipe, train, lists, files)
     write_text(config.output / "audit.json", json.dumps(found.as_json(), indent=1) + "\n")
-    synthetic = is_synthetic(config)
     settings = {
         name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()
     }
@@ -168,6 +178,16 @@ def _attribute_coverage(classes: Sequence[ActionClass], questions: Sequence[Ques
     )
 
 
+def _with_lengths(questions: Sequence[Question], clips: Sequence[Clip], rate: float) -> list[Question]:
+    """With the clips' lengths in frames, where their times are known."""
+    lengths = {
+        clip.clip_id: round((clip.end - clip.start) * rate)
+        for clip in clips
+        if clip.start is not None and clip.end is not None
+    }
+    return [replace(question, frame_length=lengths.get(question.video, 0)) for question in questions]
+
+
 def _write(
     config: BuildQAConfig,
     recipe: Recipe,
@@ -181,6 +201,4 @@ def _write(
     for name, questions in files.items():
         write_questions(config.output / f"{name}_questions.jsonl", questions)
         if recipe == RECIPES["official"]:
-            clips = {clip.clip_id: clip for clip in lists[name]}
-            official = to_official(questions, clips, config.frames_per_second)
-            write_official(config.output / f"{name}_official.json", official)
+            write_official(config.output / f"{name}_official.json", to_official(questions, config.dataset))

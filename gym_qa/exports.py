@@ -14,9 +14,8 @@ from typing import Any, Literal
 from gym_qa.audit import audit, load_questions
 from gym_qa.errors import GymQAError
 from gym_qa.files import read_json, write_json_lines, write_text
-from gym_qa.official import to_official, write_official
+from gym_qa.official import read_official, to_official, write_official
 from gym_qa.questions import Question, write_questions
-from gym_qa.table import Clip
 
 LETTERS = "ABCDEFGH"
 ASK = "Answer with the option's letter from the given choices directly."
@@ -80,8 +79,12 @@ def _video(question: Question, config: ExportQAConfig) -> str:
 
 
 def _official(questions: Sequence[Question], config: ExportQAConfig) -> None:
-    clips = {question.video: Clip(question.video, "", question.label) for question in questions}
-    write_official(config.output, to_official(questions, clips))
+    """Gym-QA's own JSON; an official file comes out as it was read."""
+    if config.questions.suffix == ".json":
+        write_official(config.output, read_official(config.questions))
+        return
+    settings = _settings(config)
+    write_official(config.output, to_official(questions, str(settings.get("dataset") or config.name)))
 
 
 def _llava(questions: Sequence[Question], config: ExportQAConfig) -> None:
@@ -196,17 +199,22 @@ def _datasets(questions: Sequence[Question], config: ExportQAConfig) -> None:
     write_json_lines(config.output / "data" / f"{config.split}.jsonl", rows)
     present = [split for split in ("train", "validation", "test") if _split_file(config, split).exists()]
     listed = "".join(f"  - split: {split}\n    path: data/{split}.jsonl\n" for split in present)
-    beside = config.questions.parent / "config.json"  # build-qa writes it
-    settings = read_json(beside) if beside.exists() else {}
     card = _CARD.format(
         license=config.license,
         name=config.name,
-        about=_SYNTHETIC if isinstance(settings, dict) and settings.get("synthetic") else _FILMED,
+        about=_SYNTHETIC if _settings(config).get("synthetic") else _FILMED,
         splits=listed,
         split=config.split,
         audit=audit(questions),
     )
     write_text(config.output / "README.md", card)
+
+
+def _settings(config: ExportQAConfig) -> dict[str, Any]:
+    """What ``build-qa`` says beside the questions; nothing where there is no such file."""
+    beside = config.questions.parent / "config.json"
+    settings = read_json(beside) if beside.exists() else {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def _split_file(config: ExportQAConfig, split: str) -> Path:
@@ -250,6 +258,9 @@ configs:
 | `answer` | index of the right option |
 | `label`, `event`, `set` | the clip's class, apparatus and set of classes |
 | `option_labels` | the options' classes |
+| `source` | the video that the clip was cut from |
+| `dataset` | name of the data set |
+| `frame_length` | frames in the clip; 0 where unknown |
 
 ## What can be answered without a video
 

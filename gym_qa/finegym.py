@@ -114,7 +114,7 @@ _TOGETHER = "Lists, categories and annotation must be of one set (Gym99's with G
 
 
 def check_counts(tables: Sequence[ClipTable], categories: Path) -> None:
-    """Refuse lists of a smaller set: all of its labels from 0 on are used, and none of the categories' others.
+    """Refuse lists of a smaller set, which use all of its labels from 0 on and none of the other classes.
 
     Args:
         tables: of all the lists together.

@@ -23,9 +23,7 @@ def check_classes(questions: Sequence[Question], classes: Sequence[ActionClass],
             label's, or whose right option names no class; and how many there are.
     """
     texts = {action.text for action in classes}
-    faults = [
-        (question.id, fault) for question in questions if (fault := _fault(question, classes, texts))
-    ]
+    faults = [(question.id, fault) for question in questions if (fault := _fault(question, classes, texts))]
     if faults:
         name, fault = faults[0]
         raise GymQAError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from gym_qa.errors import GymQAError
 from gym_qa.files import read_json, write_text
 from gym_qa.questions import Question
 from gym_qa.schedule import OPTIONS
-from gym_qa.table import Clip
 
 LETTERS = "ABCD"
+_RUNNING = re.compile(r"[0-9]{7}")
 _TEXT = re.compile(r"(.*?) A\.(.*?) B\.(.*?) C\.(.*?) D\.(.*)", re.DOTALL)
 
 
@@ -28,7 +28,7 @@ class OfficialQuestion:
         question: the wording, then ``A.… B.… C.… D.…``.
         answer_type: ``what`` throughout.
         question_id: the running id, seven digits.
-        dataset: ``finegym`` throughout.
+        dataset: its name; ``finegym`` in the published files.
         video: clip id.
         frame_length: frames in the trimmed clip.
     """
@@ -44,7 +44,15 @@ class OfficialQuestion:
     def as_question(self) -> Question:
         """The same in the project's own form; classes are unknown to an official file."""
         wording, options = split_text(self.question, f"question {self.question_id}")
-        return Question(self.question_id, self.video, wording, options, LETTERS.index(self.answer))
+        return Question(
+            self.question_id,
+            self.video,
+            wording,
+            options,
+            LETTERS.index(self.answer),
+            dataset=self.dataset,
+            frame_length=self.frame_length,
+        )
 
 
 def split_text(text: str, place: str) -> tuple[str, tuple[str, ...]]:
@@ -92,33 +100,35 @@ def write_official(path: Path, questions: Iterable[OfficialQuestion]) -> None:
     write_text(path, json.dumps(rows, indent=4))
 
 
-def to_official(
-    questions: Iterable[Question], clips: Mapping[str, Clip], frames_per_second: float = 25.0
-) -> list[OfficialQuestion]:
-    """Questions in the official form, numbered from 0.
+def to_official(questions: Sequence[Question], dataset: str) -> list[OfficialQuestion]:
+    """Questions in the official form, numbered from 0; those of an official file keep their running ids.
 
     Args:
         questions: with four options each.
-        clips: clip id -> clip; its times give the length in frames, 0 where it has none.
-        frames_per_second: of the trimmed clips.
+        dataset: name of the data set, for questions that do not say.
     """
+    numbered = all(_RUNNING.fullmatch(question.id) for question in questions)
     found = []
     for number, question in enumerate(questions):
         if len(question.options) != OPTIONS:
             raise GymQAError(f"question {question.id}: the official form holds {OPTIONS} options")
-        texts = (f"{letter}.{text.strip()}" for letter, text in zip(LETTERS, question.options, strict=True))
-        clip = clips[question.video]
-        known = clip.start is not None and clip.end is not None
-        seconds = clip.end - clip.start if known else 0.0  # type: ignore[operator]
+        options = tuple(text.strip() for text in question.options)
+        lettered = (f"{letter}.{text}" for letter, text in zip(LETTERS, options, strict=True))
+        text = " ".join([question.question, *lettered])
+        if split_text(text, f"question {question.id}") != (question.question, options):
+            raise GymQAError(
+                f"question {question.id}: the official form writes options as ' A.… B.…' after the question, "
+                "and a text of this one holds such a mark itself; use another format"
+            )
         found.append(
             OfficialQuestion(
                 answer=LETTERS[question.answer],
-                question=" ".join([question.question, *texts]),
+                question=text,
                 answer_type="what",
-                question_id=f"{number:07d}",
-                dataset="finegym",
+                question_id=question.id if numbered else f"{number:07d}",
+                dataset=question.dataset or dataset,
                 video=question.video,
-                frame_length=round(seconds * frames_per_second),
+                frame_length=question.frame_length,
             )
         )
     return found

@@ -22,14 +22,7 @@ from gym_qa.files import read_json_lines, write_json_lines
 from gym_qa.policies import Policy
 from gym_qa.schedule import OPTIONS, Weighted
 from gym_qa.table import ActionClass, Clip
-
-WORDINGS = {
-    "official": "What gymnastics move is this athlete performing?",
-    "plain": "Which of these elements does the video show?",
-    "name": "What is the name of the element performed in this video?",
-    "watch": "Watch the whole movement. Which description fits it?",
-}
-VARIED = "varied"
+from gym_qa.wordings import BY_DATASET, VARIED, WORDINGS
 
 
 @dataclass(frozen=True)
@@ -46,6 +39,10 @@ class Question:
         event: the class's event; empty where unknown.
         set: the class's set; 0 where unknown.
         option_labels: the options' classes; empty where unknown.
+        source: the video that the clip was cut from; questions of one source share athlete, camera and
+            light. Empty where unknown.
+        dataset: name of the data set; empty where unknown.
+        frame_length: frames in the trimmed clip; 0 where unknown.
     """
 
     id: str
@@ -57,6 +54,9 @@ class Question:
     event: str = ""
     set: int = 0
     option_labels: tuple[int, ...] = ()
+    source: str = ""
+    dataset: str = ""
+    frame_length: int = 0
 
 
 class _Dice:
@@ -83,6 +83,7 @@ class QuestionBuilder:
         wording: a key of `WORDINGS`, or ``varied`` for one drawn for every clip.
         distinct: never two options that say the same. Without it distractors are any other classes, as in
             the official recipe.
+        dataset: name of the data set, a key of `gym_qa.wordings.BY_DATASET`: whose words the wording has.
     """
 
     classes: Sequence[ActionClass]
@@ -92,6 +93,7 @@ class QuestionBuilder:
     meanings: Sequence[object]
     wording: str
     distinct: bool
+    dataset: str
 
     @classmethod
     def create(
@@ -102,8 +104,11 @@ class QuestionBuilder:
         reference: Mapping[int, int] | None = None,
         wording: str = "official",
         distinct: bool = True,
+        dataset: str = "finegym",
     ) -> QuestionBuilder:
-        """Prepare a builder. Raises `GymQAError` for an unknown policy or wording, or for too few classes."""
+        """Prepare a builder. Raises `GymQAError` for an unknown choice, or for too few classes."""
+        if dataset not in BY_DATASET:
+            raise GymQAError(f"data set {dataset!r}: expected one of {', '.join(BY_DATASET)}")
         if wording not in (*WORDINGS, VARIED):
             raise GymQAError(f"wording {wording!r}: expected one of {', '.join((*WORDINGS, VARIED))}")
         meanings = [meaning(action.name) for action in classes]
@@ -122,7 +127,7 @@ class QuestionBuilder:
             raise GymQAError(
                 f"policy {policy!r}: no {OPTIONS} classes fit together under it; use another or more classes"
             )
-        return cls(classes, parsed, seed, sets, meanings, wording, distinct)
+        return cls(classes, parsed, seed, sets, meanings, wording, distinct, dataset)
 
     def question(self, clip: Clip) -> Question | None:
         """The clip's question; None where the policy has no option set for the clip's class."""
@@ -132,19 +137,21 @@ class QuestionBuilder:
             return None
         answer = dice.below(OPTIONS)
         labels = (*others[:answer], clip.label, *others[answer:])
-        wordings = list(WORDINGS.values())
-        text = wordings[dice.below(len(wordings))] if self.wording == VARIED else WORDINGS[self.wording]
+        texts = BY_DATASET[self.dataset]
+        key = list(texts)[dice.below(len(texts))] if self.wording == VARIED else self.wording
         action = self.classes[clip.label]
         return Question(
             id=clip.clip_id,
             video=clip.clip_id,
-            question=text,
+            question=texts[key],
             options=tuple(self.classes[label].text for label in labels),
             answer=answer,
             label=clip.label,
             event=action.event,
             set=action.set_id,
             option_labels=labels,
+            source=clip.source_video,
+            dataset=self.dataset,
         )
 
     def _scheduled(self, label: int, dice: _Dice) -> list[int] | None:
@@ -184,9 +191,10 @@ def build_questions(
     reference: Mapping[int, int] | None = None,
     wording: str = "official",
     distinct: bool = True,
+    dataset: str = "finegym",
 ) -> list[Question]:
     """One question for each clip that the policy can serve, in the clips' order. See `QuestionBuilder`."""
-    builder = QuestionBuilder.create(classes, policy, seed, reference, wording, distinct)
+    builder = QuestionBuilder.create(classes, policy, seed, reference, wording, distinct, dataset)
     asked = (builder.question(clip) for clip in clips)
     return [question for question in asked if question is not None]
 
@@ -235,6 +243,20 @@ def question_from(row: Any, place: str) -> Question:
         raise GymQAError(f"{place}, key 'option_labels': expected a list of int, got {labels!r}")
     if labels and len(labels) != len(options):
         raise GymQAError(f"{place}, key 'option_labels': expected {len(options)} of them, got {len(labels)}")
+    source, dataset, length = row.get("source") or "", row.get("dataset") or "", row.get("frame_length") or 0
+    if not isinstance(source, str) or not isinstance(dataset, str) or type(length) is not int or length < 0:
+        raise GymQAError(f"{place}: expected source and dataset as text and frame_length as int from 0")
     return Question(
-        row["id"], row["video"], row["question"], tuple(options), answer, label, event, set_id, tuple(labels)
+        row["id"],
+        row["video"],
+        row["question"],
+        tuple(options),
+        answer,
+        label,
+        event,
+        set_id,
+        tuple(labels),
+        source,
+        dataset,
+        length,
     )

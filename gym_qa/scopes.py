@@ -42,10 +42,10 @@ def apply_scope(name: str, tables: Sequence[ClipTable]) -> list[ClipTable]:
     """Cut tables that share their classes (training and validation) down to a scope.
 
     Args:
-        name: in either case: ``all``; ``gym99`` and its like (the whole, checked for its number of classes); an event
-            (``UB``); a set of an event (``UB-S1`` is set 41, ``FX-S1`` set 21); ``set-41``; ``gym-new`` (the
-            20 direction pairs of Gym288, in their published order); a height that source videos are named after (``10m``); or
-            ``labels:0,3,7``.
+        name: in either case: ``all``; ``gym99`` and its like (the whole, checked for its number of classes);
+            an event (``UB``); a set of an event (``UB-S1`` is set 41, ``FX-S1`` set 21); ``set-41``;
+            ``gym-new`` (the 20 direction pairs of Gym288, in their published order); a height that source
+            videos are named after (``10m``); or ``labels:0,3,7``.
         tables: with equal classes.
 
     Returns:

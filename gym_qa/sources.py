@@ -21,7 +21,8 @@ class DataFiles:
     """The annotation files of one data set.
 
     Attributes:
-        dataset: in either case: ``finegym`` (also MiniGym), ``finediving``, ``ucf101``, ``hmdb51`` or ``something``.
+        dataset: in either case: ``finegym`` (also MiniGym), ``finediving``, ``ucf101``, ``hmdb51`` or
+            ``something``.
         data: folder of the data set's annotation files under their official names. For FineGym and MiniGym:
             ``annotation_info.json``, ``categories.txt``, ``train_element.txt``, ``val_element.txt`` and
             ``set_categories.txt``, each of which can be named by itself instead.
@@ -30,9 +31,9 @@ class DataFiles:
         train: FineGym's training list (``gym99_train_element_v1.1.txt``).
         val: FineGym's validation list (``gym99_val_element.txt``).
         sets: FineGym's ``set_categories.txt``; optional.
-        scope: a part by itself, in either case: ``all``, ``gym99``, ``gym288``, ``gym530``, an event (``UB``), a set of an
-            event (``UB-S1``, ``FX-S1``), ``set-41``, ``gym-new``, a height of FineDiving (``10m``),
-            ``labels:0,3,7``.
+        scope: a part by itself, in either case: ``all``, ``gym99``, ``gym288``, ``gym530``, an event
+            (``UB``), a set of an event (``UB-S1``, ``FX-S1``), ``set-41``, ``gym-new``, a height of
+            FineDiving (``10m``), ``labels:0,3,7``.
         action_type: FineDiving: the steps of this action type (``5253B`` or ``5253b``) in place of whole
             dives.
         fold: official split of UCF-101 and HMDB-51: 1, 2 or 3.

@@ -14,6 +14,7 @@ from encoder.reader import read_clip
 from gym_qa.minigym.elements import SETS
 from gym_qa.questions import Question, read_questions
 from gym_qa.table import read_classes
+from sefar_mllm.question_set import source_of
 from sefar_mllm.report import (
     Breakdown,
     Comparison,
@@ -45,7 +46,7 @@ def report_demo(folders: Folders, size: str, seed: int, seconds: dict[str, float
     right = {name: [row["choice"] == row["answer"] for row in rows] for name, rows in answers.items()}
     rows = [result_row(name, label, right[name], seconds, name == BLIND) for name in answers]
     rows += control_rows(folders.qa / "audit.json", label, len(questions))
-    videos = [question.video.split("_E_")[0] for question in questions]
+    videos = [source_of(question) for question in questions]
     comparisons = [
         Comparison(SEFAR, other, label, paired_difference(right[SEFAR], right[other], videos, seed))
         for other in (FRAMES, BLIND)

@@ -11,6 +11,7 @@ from string import ascii_uppercase
 from gym_qa.attributes import parse_attributes
 from gym_qa.audit import audit, load_labelled
 from gym_qa.files import read_json
+from gym_qa.matching import check_classes
 from gym_qa.questions import Question, read_questions
 from gym_qa.table import read_classes
 from sefar_mllm.errors import SefarMLLMError
@@ -57,12 +58,24 @@ class QuestionSet:
         settings = file.parent / "config.json"
         facts = read_json(settings) if settings.is_file() else {}
         synthetic = isinstance(facts, dict) and facts.get("synthetic") is True
+        classes = file.parent / "classes.json"
+        if classes.is_file():
+            labelled_questions = [question for question in questions if question.label >= 0]
+            check_classes(labelled_questions, read_classes(classes), file)
         return cls(file, questions, name or f"{file.parent.name}/{file.stem}", synthetic, labelled)
 
     @cached_property
     def sources(self) -> list[str]:
-        """The source video of each question: of FineGym's and MiniGym's clip ids, the part before ``_E_``."""
-        return [question.video.split("_E_")[0] for question in self.questions]
+        """The source video of each question."""
+        return [source_of(question) for question in self.questions]
+
+    @property
+    def sources_note(self) -> str:
+        """What must be known of the source videos beside a number; nothing where the file names them all."""
+        unnamed = sum(not question.source for question in self.questions)
+        if not unnamed:
+            return ""
+        return f"source videos of {unnamed} of {len(self.questions)} questions taken from their clip ids"
 
     @property
     def chance(self) -> float:
@@ -107,6 +120,14 @@ class QuestionSet:
                 )
             )
         return rows
+
+
+def source_of(question: Question) -> str:
+    """The source video: as the question file names it, else the part of a clip id before its last ``_E_``.
+
+    The latter is FineGym's and MiniGym's rule; a clip of another id is then a source by itself.
+    """
+    return question.source or question.video.rsplit("_E_", 1)[0]
 
 
 def _attribute(name: str) -> Callable[[Question], str]:

@@ -83,6 +83,7 @@ class Respondent:
         return {
             "id": question.id,
             "video": question.video,
+            "source": question.source,
             "answer": question.answer,
             "choice": written.get("reply_choice") if self.reply_decides else choice,
             "probabilities": [] if choice is None else probabilities,

@@ -76,7 +76,7 @@ def easy_questions(count: int, split: str = "train") -> list[Question]:
         labels = [*others[:answer], label, *others[answer:]]
         options = tuple(NAMES[other] for other in labels)
         clip = f"{split}{number:04d}"
-        questions.append(Question(clip, clip, QUESTION, options, answer, label, "FX", 21))
+        questions.append(Question(clip, clip, QUESTION, options, answer, label, "FX", 21, source=clip))
     return questions
 
 

@@ -386,7 +386,11 @@ def test_scopes(name):
     assert {action.set_id for action in apply_scope("UB-S1", [train])[0].classes} == {41}
     assert apply_scope("UB-S1", [val]) == apply_scope("set-41", [val])
     for scope in ("Gym99" if name == "finegym" else "All", "UB-S1", "Set-41", "BB", "Labels:1,0"):
-        assert apply_scope(scope, [val]) == apply_scope(scope.lower(), [val]) == apply_scope(scope.upper(), [val])
+        assert (
+            apply_scope(scope, [val])
+            == apply_scope(scope.lower(), [val])
+            == apply_scope(scope.upper(), [val])
+        )
     if name == "finegym":  # the paper's numbers of classes
         sizes = {"UB": 25, "FX": 35, "UB-S1": 15, "FX-S1": 11, "gym99": 99}
         assert {scope: len(apply_scope(scope, [train])[0].classes) for scope in sizes} == sizes

@@ -35,6 +35,7 @@ def hand_made() -> list[Question]:
             "UB" if i % 4 == 2 else "FX",
             21 + i % 2,
             (0, 1, 2, 3),
+            f"video{i % 10}",
         )
         for i in range(N)
     ]
