@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from encoder.errors import EncoderError
+
+#: ``<path> <label>``; a comma before the space is CSV's.
+_SPACED = re.compile(r"(\S|\S.*[^\s,])\s+([^\s,]+)")
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def read_numbered_clips(path: Path, video_root: Path | None = None) -> list[tupl
     """Reads a clip list: the number of its line and the clip, whether or not the video is there.
 
     Two forms: CSV with a header ``video,label[,start,end]`` (seconds; an empty label means none), or lines
-    ``<path> <label>`` without a header, as FineGym and SVFormer keep them.
+    ``<path> <label>`` or ``<path>,<label>`` without a header, as lists of FineGym and UCF-101 are kept.
 
     Args:
         path: The clip list.
@@ -80,30 +84,39 @@ def read_numbered_clips(path: Path, video_root: Path | None = None) -> list[tupl
         EncoderError: No such list, a line that does not parse, or no clip in it.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise EncoderError(f"{path}: no such clip list") from None
     except (UnicodeDecodeError, OSError) as error:
         raise EncoderError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     root = path.parent if video_root is None else video_root
-    has_header = bool(lines) and [c.strip() for c in lines[0].split(",")][:2] == ["video", "label"]
+    has_header = _header(lines[0])[:2] == ["video", "label"]
     read = _csv_lines if has_header else _plain_lines
+    try:
+        rows = read(path, lines)
+    except csv.Error as error:
+        raise EncoderError(f"{path}: not CSV ({error}); a quoted path must end on its line") from None
     clips = []
-    for number, fields in read(path, lines):
+    for number, fields in rows:
         try:
             clips.append((number, _clip(root, fields)))
         except ValueError as error:
             raise EncoderError(
                 f"{path}, line {number}: {error}; expected 'video,label[,start,end]' under such a header, "
-                "or '<path> <label>'"
+                "or '<path> <label>' or '<path>,<label>' without one"
             ) from None
     if not clips:
         raise EncoderError(f"{path}: holds no clip")
     return clips
 
 
+def _header(line: str) -> list[str]:
+    columns = [column.strip().lower() for column in line.split(",")]
+    return ["video", *columns[1:]] if columns[0] == "path" else columns
+
+
 def _csv_lines(path: Path, lines: list[str]) -> list[tuple[int, dict[str, str]]]:
-    header = [column.strip() for column in lines[0].split(",")]
+    header = _header(lines[0])
     if header not in (["video", "label"], ["video", "label", "start", "end"]):
         raise EncoderError(f"{path}, line 1: expected the header 'video,label' or 'video,label,start,end'")
     rows = []
@@ -118,11 +131,15 @@ def _csv_lines(path: Path, lines: list[str]) -> list[tuple[int, dict[str, str]]]
 def _plain_lines(path: Path, lines: list[str]) -> list[tuple[int, dict[str, str]]]:
     rows = []
     for number, line in enumerate(lines, 1):
-        parts = line.rsplit(maxsplit=1)
-        if len(parts) == 1:
-            raise EncoderError(f"{path}, line {number}: expected '<path> <label>', got {line.strip()[:80]!r}")
+        line = line.strip()
+        spaced = _SPACED.fullmatch(line)
+        parts = spaced.groups() if spaced else next(csv.reader([line]), [])
+        if len(parts) not in (0, 2):
+            raise EncoderError(
+                f"{path}, line {number}: expected '<path> <label>' or '<path>,<label>', got {line[:80]!r}"
+            )
         if parts:
-            rows.append((number, {"video": parts[0].strip(), "label": parts[1]}))
+            rows.append((number, {"video": parts[0].strip(), "label": parts[1].strip()}))
     return rows
 
 

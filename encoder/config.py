@@ -16,7 +16,8 @@ class DataConfig:
     """Clip lists and how they are read.
 
     Attributes:
-        labelled: Clip list with labels: CSV ``video,label[,start,end]`` or lines ``<path> <label>``.
+        labelled: Clip list with labels: CSV ``video,label[,start,end]``, or without a header
+            ``<path> <label>`` or ``<path>,<label>``.
         unlabelled: Clip list whose labels are not looked at; all recipes but supervised need it.
         val: Clip list to evaluate on.
         classes: ``classes.json``, a list, index = label; by default the one beside the labelled clip list.

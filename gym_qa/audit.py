@@ -213,8 +213,8 @@ class AuditQAConfig:
     Attributes:
         questions: an official Gym-QA file (.json), a question file (.jsonl) or a folder that ``datasets``
             loads.
-        labelled: the labelled clips, as a clip list (header or ``<path> <label>``) or as their question
-            file; needed for the commonest class.
+        labelled: the labelled clips, as a clip list (with a header or without) or as their question file;
+            needed for the commonest class.
         categories: FineGym's categories file, or a ``classes.json``; by default the ``classes.json`` beside
             the questions, if there is one. Needed for the event oracle, and to read a clip list's labels.
         json: print JSON instead of a table.

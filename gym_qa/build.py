@@ -51,7 +51,7 @@ class BuildQAConfig(DataFiles):
     Attributes:
         output: folder for ``classes.json``, ``train.csv``, ``unlabelled.csv``, ``val.csv``,
             ``train_questions.jsonl``, ``val_questions.jsonl``, ``audit.json`` and ``config.json``.
-        labelled: a label split to use as it is (``<path> <label>`` a line, or a clip list).
+        labelled: a label split to use as it is: a clip list, with a header or without.
         fraction: otherwise, the share of training clips that keep their label.
         split: ``official`` (plain random), ``stratified`` (at least one a class) or ``grouped`` (by source
             video).

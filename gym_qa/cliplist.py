@@ -1,4 +1,4 @@
-"""Clip lists: the CSV door to the encoder, and the official headerless ``<path> <label>`` form."""
+"""Clip lists: the CSV door to the encoder, and the headerless ``<path> <label>`` and ``<path>,<label>``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from gym_qa.errors import GymQAError
 from gym_qa.files import read_lines, safe_relative, write_text
 from gym_qa.table import Clip, ClipTable
 
-_OFFICIAL = re.compile(r"(\S.*?)\s+([0-9]{1,9})")
+_HEADERS = (["video", "label"], ["path", "label"])
+_SPACED = re.compile(r"(\S|\S.*[^\s,])\s+([0-9]{1,9})")  # a comma before the space is CSV's
 
 
 def write_clip_list(path: Path, clips: Sequence[Clip]) -> None:
@@ -26,7 +27,7 @@ def write_clip_list(path: Path, clips: Sequence[Clip]) -> None:
 def read_label_list(path: Path, table: ClipTable, skip_missing: bool = False) -> list[Clip]:
     """The clips of ``table`` that a clip list names, in the list's order.
 
-    Reads the CSV form (header ``video,label``) and the official form (``<path> <label>`` a line, no header);
+    Reads CSV with the header ``video,label`` and lines ``<path> <label>`` or ``<path>,<label>`` without one;
     a path's folders are dropped, its name without ending is the clip id.
 
     Raises:
@@ -57,18 +58,23 @@ def read_label_list(path: Path, table: ClipTable, skip_missing: bool = False) ->
 
 
 def read_labels(path: Path) -> list[tuple[int, str, int]]:
-    """``(line, clip id, label)`` of every row of a clip list in either form."""
+    """``(line, clip id, label)`` of every row of a clip list in any form."""
     lines = read_lines(path)
-    if lines and lines[0][1].split(",")[:2] == ["video", "label"]:
-        rows = [(line, _cells(text, f"{path}, line {line}")) for line, text in lines[1:]]
-    else:
-        matches = [(line, _OFFICIAL.fullmatch(text)) for line, text in lines]
-        rows = [(line, list(match.groups()) if match else []) for line, match in matches]
+    has_header = bool(lines) and [cell.strip().lower() for cell in lines[0][1].split(",")][:2] in _HEADERS
     found = []
-    for line, row in rows:
+    for line, text in lines[has_header:]:
+        spaced = None if has_header else _SPACED.fullmatch(text)
+        row = list(spaced.groups()) if spaced else _cells(text, f"{path}, line {line}")
         place = f"{path}, line {line}"
-        if len(row) < 2 or not re.fullmatch(r"[0-9]{1,9}", row[1].strip()):
-            raise GymQAError(f"{place}: expected '<video>,<label>' under a header, or '<path> <label>'")
+        if (
+            len(row) < 2
+            or (len(row) > 2 and not has_header)
+            or not re.fullmatch(r"[0-9]{1,9}", row[1].strip())
+        ):
+            raise GymQAError(
+                f"{place}: expected '<video>,<label>' under the header 'video,label', or '<path> <label>' or "
+                "'<path>,<label>' without one"
+            )
         name = safe_relative(PurePosixPath(row[0]).name, place)
         found.append((line, PurePosixPath(name).stem if "." in name else name, int(row[1])))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from gym_qa.errors import GymQAError
 from gym_qa.finediving import read_finediving, read_finediving_steps
@@ -37,6 +38,8 @@ class DataFiles:
         action_type: FineDiving: the steps of this action type (``5253B`` or ``5253b``) in place of whole
             dives.
         fold: official split of UCF-101 and HMDB-51: 1, 2 or 3.
+        contradictory: HMDB-51's clips that stand in the lists of several classes, or whose name says another
+            class than their list: ``refuse``, ``leave-out`` or ``keep`` with the list's label.
         frames_per_second: of FineDiving's source videos, whose files count in frames; and of the trimmed
             clips, for the official question format's ``frame_length``.
     """
@@ -51,6 +54,7 @@ class DataFiles:
     scope: str = "all"
     action_type: str | None = None
     fold: int = 1
+    contradictory: Literal["refuse", "leave-out", "keep"] = "refuse"
     frames_per_second: float = 25.0
 
     def __post_init__(self) -> None:
@@ -131,8 +135,8 @@ def _ucf101(files: DataFiles) -> Pair:
 
 
 def _hmdb51(files: DataFiles) -> Pair:
-    folder = _folder(files)
-    return read_hmdb51(folder, "train", files.fold), read_hmdb51(folder, "val", files.fold)
+    folder, fold, treatment = _folder(files), files.fold, files.contradictory
+    return read_hmdb51(folder, "train", fold, treatment), read_hmdb51(folder, "val", fold, treatment)
 
 
 def _something(files: DataFiles) -> Pair:

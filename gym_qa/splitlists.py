@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from gym_qa.contradictions import Listed, by_class, class_in, contradictions
 from gym_qa.errors import GymQAError
 from gym_qa.files import read_json, read_lines, safe_relative
 from gym_qa.table import ActionClass, Clip, ClipTable
 
-_UCF_VIDEO = re.compile(r"([A-Za-z0-9]+)/(v_[A-Za-z0-9]+_g[0-9]+)_c[0-9]+\.avi")
+_UCF_VIDEO = re.compile(r"([A-Za-z0-9]+)/(v_[A-Za-z0-9]+)_(g[0-9]+)_c[0-9]+\.avi")
 _HMDB_SUFFIX = "_test_split{}.txt"
 HMDB_PARTS = {"train": "1", "val": "2"}
 
@@ -39,16 +40,22 @@ def read_ucf101(classes: Path, videos: Path) -> ClipTable:
             raise GymQAError(
                 f"{place}: expected '<class>/v_<class>_g01_c01.avi [<number>]', got {text!r:.80}"
             )
+        if (
+            match[2].lower() != f"v_{match[1]}".lower()
+        ):  # the published HandstandPushups has v_HandStandPushups
+            raise GymQAError(f"{place}: {path!r:.80} says one class as its folder and another in its name")
         if number and number[0] != str(labels[match[1]] + 1):
             raise GymQAError(
                 f"{place}: {match[1]} has number {labels[match[1]] + 1} in {classes}, not {number[0]:.20}"
             )
-        clips.append(Clip(Path(path).stem, match[2], labels[match[1]], path=path))
+        clips.append(Clip(Path(path).stem, f"{match[2]}_{match[3]}", labels[match[1]], path=path))
     spoken = tuple(ActionClass(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)) for name in names)
     return _table(clips, spoken, videos)
 
 
-def read_hmdb51(folder: Path, part: str, fold: int = 1) -> ClipTable:
+def read_hmdb51(
+    folder: Path, part: str, fold: int = 1, contradictory: Literal["refuse", "leave-out", "keep"] = "refuse"
+) -> ClipTable:
     """HMDB-51.
 
     Args:
@@ -56,6 +63,9 @@ def read_hmdb51(folder: Path, part: str, fold: int = 1) -> ClipTable:
             test.
         part: ``train`` or ``val`` (their test).
         fold: 1, 2 or 3.
+        contradictory: what becomes of clips that stand in the lists of several classes, or whose name says
+            another class than their list: ``refuse`` (an error that counts them by class), ``leave-out``
+            (of either part) or ``keep`` (with the list's label).
     """
     if part not in HMDB_PARTS:
         raise GymQAError(f"part {part!r}: expected one of {', '.join(HMDB_PARTS)}")
@@ -67,21 +77,28 @@ def read_hmdb51(folder: Path, part: str, fold: int = 1) -> ClipTable:
     )
     if not files:
         raise GymQAError(f"{folder}: no <class>{suffix} in it; name the folder of the official split files")
-    clips, classes = [], []
-    for label, file in enumerate(files):
-        name = file.name[: -len(suffix)]
-        classes.append(ActionClass(name.replace("_", " ")))
+    names = [file.name[: -len(suffix)] for file in files]
+    clips, lines = [], []
+    for label, (name, file) in enumerate(zip(names, files, strict=True)):
         for line, text in read_lines(file):
             place = f"{file}, line {line}"
             words = text.rsplit(None, 1)
             if len(words) != 2 or words[1] not in ("0", "1", "2") or not words[0].endswith(".avi"):
                 raise GymQAError(f"{place}: expected '<video>.avi <0, 1 or 2>', got {text!r:.80}")
             path = safe_relative(words[0], place)
+            stem = path[: -len(".avi")]
+            lines.append(Listed(name, stem, words[1]))
             if words[1] == HMDB_PARTS[part]:
-                stem = path[: -len(".avi")]
-                source = stem.rsplit(f"_{name}_", 1)[0]
+                source = stem.rsplit(f"_{class_in(stem, names) or name}_", 1)[0]
                 clips.append(Clip(stem, source, label, path=f"{name}/{path}"))
-    return _table(clips, tuple(classes), folder)
+    found = contradictions(lines, names) if contradictory != "keep" else {}
+    if found and contradictory == "refuse":
+        raise GymQAError(
+            f"{folder}: the lists contradict themselves about {len(found)} clips: {by_class(found)}. Leave "
+            "them out with --contradictory leave-out, or keep the lists' labels with --contradictory keep"
+        )
+    classes = tuple(ActionClass(name.replace("_", " ")) for name in names)
+    return _table([clip for clip in clips if clip.clip_id not in found], classes, folder)
 
 
 def read_something(labels: Path, videos: Path) -> ClipTable:
