@@ -187,13 +187,13 @@ def evaluation_batches(
     workers: int,
     views: int = 1,
 ) -> DataLoader[Any]:
-    """Every clip once, at fixed frames; process ``rank`` of ``world`` takes every ``world``-th clip.
+    """Every clip once, at fixed frames; process ``rank`` of ``world`` takes every ``world``-th batch.
 
+    So each clip is computed among the same others, and to the same bit, whatever the number of processes.
     With several temporal ``views`` (see :class:`ClipStream`) a batch has ``views · N`` frames of each clip.
     """
-    mine = list(range(rank, len(clips), world))
-    positions = [mine[i : i + batch] for i in range(0, len(mine), batch)]
-    return _loader(ClipStream(clips, source, elements, None, views), positions, workers)
+    positions = [list(range(i, min(i + batch, len(clips)))) for i in range(0, len(clips), batch)]
+    return _loader(ClipStream(clips, source, elements, None, views), positions[rank::world], workers)
 
 
 def open_source(

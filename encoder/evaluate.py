@@ -74,8 +74,8 @@ def predict(
                 logits = network(x.unflatten(1, (-1, network.elements.n_frames)).flatten(0, 1))
             each = logits.float().softmax(-1).view(n_crops, len(batch.labels), -1, network.num_classes)
             scores[name] = each.mean((0, 2)).cpu()
-        for i, clip in enumerate(batch.clips):
-            rows.append((clip, int(batch.labels[i]), {name: s[i] for name, s in scores.items()}))
+        for i, clip in enumerate(batch.clips):  # cloned: a row is sent with all of the storage it lies in
+            rows.append((clip, int(batch.labels[i]), {name: s[i].clone() for name, s in scores.items()}))
     for name, network in networks.items():
         network.train(training[name])
     rows = sorted(gather_object(rows), key=lambda row: row[0])

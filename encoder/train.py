@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from encoder.data import Batch, derive_seed
 from encoder.errors import EncoderError
 from encoder.evaluate import accuracies, predict
 from encoder.lists import TrainingLists
-from encoder.processes import leave_process_group_at_exit
+from encoder.processes import join
 from encoder.progress import Window
 from encoder.recipes.base import find_recipe
 from encoder.run_folder import RunFolder
@@ -41,12 +40,12 @@ def train(config: TrainConfig) -> dict[str, float]:
         validation list.
 
     Raises:
-        EncoderError: A clip list, video, option or checkpoint is at fault, or the loss is not finite.
+        EncoderError: A clip list, video, option, checkpoint or launch is at fault, or the loss is not finite.
         SystemExit: SIGTERM came; a checkpoint was saved.
     """
     # Accelerate's settings belong to the process; this run's must not meet those of another run in it.
     AcceleratorState._reset_state()
-    leave_process_group_at_exit()
+    join("train-encoder")
     try:
         return Training(config).run()
     finally:
@@ -68,12 +67,6 @@ class Training:
             without_half = True
         if without_half:  # where it chose the CPU by itself, it would train in fp32 and not say so
             raise EncoderError("mixed_precision: fp16 needs a GPU; on this machine use bf16 or no")
-        launched = int(os.environ.get("WORLD_SIZE", "1"))
-        if launched != self.accelerator.num_processes:
-            raise EncoderError(
-                f"{launched} processes were started, but each would train alone; without a GPU set "
-                "ACCELERATE_USE_CPU=true before 'torchrun'"
-            )
         recipe = find_recipe(config.recipe.name)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.lists = TrainingLists(config, recipe.uses_unlabelled, rank, world)

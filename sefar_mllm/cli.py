@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from encoder.errors import EncoderError
+from encoder.launcher import launched
 from gym_qa.errors import GymQAError
 from projector.errors import ProjectorError
 from sefar_mllm.errors import SefarMLLMError
@@ -15,13 +16,18 @@ from sefar_mllm.errors import SefarMLLMError
 
 @dataclass(frozen=True)
 class Verb:
-    """One verb: where its options (a frozen dataclass) and its function are; imported only when called."""
+    """One verb: where its options (a frozen dataclass) and its function are; imported only when called.
+
+    Attributes:
+        shared: several processes of a launcher may run it together.
+    """
 
     module: str
     config: str
     function: str
     summary: str
     positional: bool = False
+    shared: bool = False
 
 
 VERBS: dict[str, Verb] = {
@@ -37,7 +43,9 @@ VERBS: dict[str, Verb] = {
     "export-qa": Verb("gym_qa.exports", "ExportQAConfig", "export_qa", "questions in other tools' formats"),
     "cut-clips": Verb("gym_qa.cut", "CutClipsConfig", "cut_clips", "full videos to trimmed clips"),
     "doctor": Verb("sefar_mllm.doctor", "DoctorConfig", "doctor", "unusable clips; memory of fine-tuning"),
-    "train-encoder": Verb("encoder.train", "TrainConfig", "train", "train a video encoder from few labels"),
+    "train-encoder": Verb(
+        "encoder.train", "TrainConfig", "train", "train a video encoder from few labels", shared=True
+    ),
     "extract-features": Verb(
         "encoder.extract", "ExtractConfig", "extract", "store a visual encoder's features"
     ),
@@ -46,11 +54,14 @@ VERBS: dict[str, Verb] = {
         "EvaluateEncoderConfig",
         "evaluate_encoder",
         "measure a trained video encoder",
+        shared=True,
     ),
     "study": Verb(
         "sefar_mllm.study", "StudyConfig", "study", "the paper's tables and figures", positional=True
     ),
-    "finetune": Verb("sefar_mllm.finetune", "FinetuneConfig", "finetune", "teach a language model to answer"),
+    "finetune": Verb(
+        "sefar_mllm.finetune", "FinetuneConfig", "finetune", "teach a language model to answer", shared=True
+    ),
     "evaluate": Verb("sefar_mllm.evaluate", "EvaluateConfig", "evaluate", "score answers to a question file"),
     "compare": Verb("sefar_mllm.compare", "CompareConfig", "compare", "visual encoders in one table"),
     "score": Verb(
@@ -111,6 +122,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: there is no verb {args[0]!r}\n\n{usage()}", file=sys.stderr)
         return 2
     verb = VERBS[args[0]]
+    if launched() > 1 and not verb.shared:
+        told = f"{launched()} processes were launched, and {args[0]} runs as one: start it without a launcher"
+        print(f"error: {told}", file=sys.stderr)
+        return 2
     from jsonargparse import auto_cli
 
     options = load(f"{verb.module}:{verb.config}")

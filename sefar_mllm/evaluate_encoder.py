@@ -24,7 +24,7 @@ from encoder.data import evaluation_batches, open_source
 from encoder.errors import EncoderError
 from encoder.evaluate import predict
 from encoder.model import SefarEncoder
-from encoder.processes import leave_process_group_at_exit
+from encoder.processes import join
 from encoder.visual_sefar import load_sefar
 from sefar_mllm.confusion_picture import confusion_counts, save_confusion
 from sefar_mllm.report.results import write_whole
@@ -103,7 +103,7 @@ def evaluate_encoder(config: EvaluateEncoderConfig) -> dict[str, Any]:
         _check_classes(network, classes, config.encoder, classes_file)
     # Accelerate's settings belong to the process; these must not meet those of a training in it.
     AcceleratorState._reset_state()
-    leave_process_group_at_exit()
+    join("evaluate-encoder")
     accelerator = Accelerator(mixed_precision=config.mixed_precision)
     try:
         with accelerator.main_process_first():  # one decodes where there is a cache

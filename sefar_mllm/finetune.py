@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import parse_flag_from_env
 from torch import Tensor
-from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments, set_seed
+from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from encoder.checkpoint import write_json
@@ -23,10 +22,11 @@ from projector.build import ProjectorSpec, fit_projector
 from sefar_mllm.align import align_projector
 from sefar_mllm.dataset import Features, FinetuneDataset, check_clips
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.language_model import EMBEDDED, Precision, resolve_dtype
+from sefar_mllm.language_model import EMBEDDED, Precision
 from sefar_mllm.model import EncoderIdentity, LoraOptions, MLLMConfig, Quantization, SefarMLLM
 from sefar_mllm.prompts import PromptConfig
 from sefar_mllm.trainer import MetricsFile, MLLMTrainer
+from sefar_mllm.training_arguments import training_arguments
 
 MOST_CLIPS = 2000  # for the statistics of the features
 
@@ -211,45 +211,6 @@ def build_model(
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     print(f"{trained / 1e6:.2f} M trained weights; frozen weights and products in {dtype}", flush=True)
     return model
-
-
-def training_arguments(config: FinetuneConfig) -> tuple[TrainingArguments, torch.dtype]:
-    """The library's settings, to which ``config.trainer`` may add, and the dtype of the matrix products."""
-    without = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-    use_cpu = config.trainer.get("use_cpu", without)
-    device = None if use_cpu else torch.accelerator.current_accelerator()
-    # Needed before the library's settings are made: with them it reaches autocast, grad scaler and DeepSpeed.
-    dtype = resolve_dtype(config.precision, device or "cpu")
-    if use_cpu and dtype == torch.float16:
-        raise SefarMLLMError("precision fp16 needs a GPU to train on; set precision to bf16 or fp32")
-    saves = config.save_every is not None or config.patience is not None
-    values: dict[str, Any] = {
-        "output_dir": str(config.output / "steps"),
-        "per_device_train_batch_size": config.batch_size,
-        "gradient_accumulation_steps": config.accumulation,
-        "learning_rate": config.learning_rate,
-        "weight_decay": config.weight_decay,
-        "logging_steps": 10,
-        "eval_strategy": "steps" if config.validation else "no",
-        "eval_steps": config.evaluate_every,
-        "save_strategy": "steps" if saves else "no",
-        "save_steps": config.evaluate_every if config.patience is not None else config.save_every or 1,
-        "save_total_limit": 2,
-        "load_best_model_at_end": config.patience is not None,
-        "metric_for_best_model": "accuracy",
-        "greater_is_better": True,
-        "remove_unused_columns": False,
-        "dataloader_pin_memory": torch.cuda.is_available(),
-        "report_to": "none",
-        "seed": config.seed,
-        "use_cpu": use_cpu,
-        "bf16": dtype == torch.bfloat16,
-        "fp16": dtype == torch.float16,
-    }
-    try:
-        return TrainingArguments(**values | config.trainer), dtype
-    except (TypeError, ValueError) as error:
-        raise SefarMLLMError(f"trainer: refused by transformers.TrainingArguments: {error}") from error
 
 
 def last_checkpoint(config: FinetuneConfig) -> Path | None:

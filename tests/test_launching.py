@@ -1,16 +1,26 @@
-"""The Accelerate configurations: Accelerate itself reads them, and every command in the docs names one."""
+"""Launching: the Accelerate configurations and commands, and what becomes of GPUs and processes."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from accelerate import PartialState
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import DistributedType
+from mllm_sources import easy_questions, easy_store, question_file, tiny_folder
+from test_mllm_finetune import weights
+
+from encoder.errors import EncoderError
+from encoder.processes import Processes, join
+from sefar_mllm.cli import VERBS, main
+from sefar_mllm.finetune import FinetuneConfig, finetune
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "configs/accelerate"
@@ -20,6 +30,7 @@ COMMANDS = [
     shlex.split(block.replace("\\\n", " "))
     for block in re.findall(r"```bash\n(accelerate launch .*?)```", DOCS, re.S)
 ]
+SHARED = ("train-encoder", "evaluate-encoder", "finetune")
 KINDS = {
     "cpu.yaml": DistributedType.NO,
     "one-gpu.yaml": DistributedType.NO,
@@ -66,3 +77,73 @@ def test_the_launcher_takes_the_commands(command, monkeypatch):
     if "4bit" in command[3]:
         assert args.fsdp_version == 2
         assert "bf16" in args.training_script_args
+
+
+def test_one_of_several_gpus_is_used_and_a_line_says_so(tmp_path, monkeypatch, capsys):
+    """The library, without a launcher, would put the model on all of them by nn.DataParallel."""
+    questions = easy_questions(24)
+    easy_store(tmp_path / "store", questions)
+    config = FinetuneConfig(
+        questions=question_file(tmp_path / "questions.jsonl", questions),
+        features=tmp_path / "store",
+        output=tmp_path / "one",
+        language_model=str(tiny_folder(tmp_path / "lm")),
+        precision="fp32",
+        max_steps=3,
+        align_steps=5,
+        trainer={"disable_tqdm": True, "use_cpu": False},
+    )
+    one = finetune(config)
+    said = capsys.readouterr().out
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    two = finetune(replace(config, output=tmp_path / "two"))
+    for name, tensor in weights(one).items():
+        assert torch.equal(weights(two)[name], tensor)
+    line = (
+        "using 1 of 2 GPUs; for all of them: accelerate launch --num_processes 2 -m sefar_mllm.cli finetune"
+    )
+    assert line not in said
+    assert line in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("device", [None, "auto"])
+def test_verbs_that_several_processes_share_take_one_gpu_without_a_launcher(device, monkeypatch, capsys):
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert join("evaluate", device) == Processes(device=torch.device("cuda"))
+    assert "--num_processes 4 -m sefar_mllm.cli evaluate" in capsys.readouterr().out
+    assert join("evaluate", "cuda:1").device == torch.device("cuda:1")
+    assert capsys.readouterr().out == ""
+
+
+def test_processes_that_cannot_share_are_refused(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    PartialState._reset_state()
+    with pytest.raises(EncoderError, match="2 processes were started, but each would work alone"):
+        join("evaluate")
+    with pytest.raises(EncoderError, match="2 processes take a GPU each"):
+        join("evaluate", "cuda:0")
+    for flag, name in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
+        with monkeypatch.context() as patch:
+            patch.setenv(flag, "true")
+            with pytest.raises(EncoderError, match=rf"evaluate: .* {name} would spread it.*ddp\.yaml"):
+                join("evaluate")
+    for verb in VERBS:
+        if verb in SHARED:
+            with pytest.raises(SystemExit):
+                main([verb, "--help"])
+        else:
+            assert main([verb]) == 2
+            assert f"2 processes were launched, and {verb} runs as one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("items", "world"), [(0, 2), (1, 3), (7, 1), (7, 2), (8, 4)])
+def test_what_processes_part_is_put_together_in_order(items, world, monkeypatch):
+    ranks = [Processes(rank, world) for rank in range(world)]
+    parts = [rank.mine(range(items)) for rank in ranks]
+    assert sorted(item for part in parts for item in part) == list(range(items))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    monkeypatch.setattr("encoder.processes.gather_object", lambda _: [list(part) for part in parts])
+    assert all(rank.gather(parts[rank.rank]) == list(range(items)) for rank in ranks)
