@@ -128,8 +128,13 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     from jsonargparse import auto_cli
 
+    from sefar_mllm.yaml_limits import check_size, limit_yaml
+
+    limit_yaml()
     options = load(f"{verb.module}:{verb.config}")
     try:
+        for place, arg in enumerate(args[1:], 2):
+            check_size(arg, f"argument {place}")
         config = auto_cli(
             options,
             args=spelled_out(args[1:], options),

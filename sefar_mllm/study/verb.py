@@ -25,6 +25,7 @@ from sefar_mllm.study.picture import draw
 from sefar_mllm.study.plan import Column, Row, Study, changed
 from sefar_mllm.study.studies import STUDIES
 from sefar_mllm.study.table import markdown
+from sefar_mllm.yaml_limits import limit_yaml
 
 MINIGYM = Path("data/minigym/mini")
 # Options that say where things lie and how a run is watched, not what it computes.
@@ -154,6 +155,7 @@ def read_settings(path: Path) -> TrainConfig:
     """The options of ``train-encoder`` in a YAML file. Raises SefarMLLMError for a file that is not such."""
     if not path.is_file():
         raise SefarMLLMError(f"{path}: no such file; name the options of train-encoder with --settings")
+    limit_yaml()
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(TrainConfig, as_group=False)
     try:
