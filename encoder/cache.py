@@ -72,7 +72,7 @@ class FrameCache:
 
     @classmethod
     def build(
-        cls, root: Path, clips: list[Clip], short_side: int | None, reader: str = "decord", workers: int = 0
+        cls, root: Path, clips: list[Clip], short_side: int | None, reader: str = "pyav", workers: int = 0
     ) -> FrameCache:
         """Opens the cache of these clips under ``root``, decoding them when it is not there yet.
 

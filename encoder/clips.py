@@ -17,30 +17,42 @@ _SPACED = re.compile(r"(\S|\S.*[^\s,])\s+([^\s,]+)")
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip: a video file or a part of one.
+    """One clip: a video, or a part of one.
 
     Attributes:
-        path: The video file.
+        path: The video file, or a folder of numbered pictures.
         label: Index of the class; −1 where none is given.
         start: Start of the clip in seconds of the video, or None for its beginning.
         end: End of the clip in seconds, or None for the end of the video.
+        rate: Pictures a second of a folder; None where it is not known, and for a video file.
     """
 
     path: Path
     label: int
     start: float | None = None
     end: float | None = None
+    rate: float | None = None
 
     @property
     def id(self) -> str:
-        """The file's name without its ending, and the span in seconds where there is one."""
+        """The video's name without its ending, and the span in seconds where there is one.
+
+        A folder that has a number for its name has that of the folder above before it: ``dive/3`` is
+        ``dive_3``, as FineDiving's clips are called.
+        """
         if self.start is None and self.end is None:
-            return self.path.stem
+            return self._name
         end = "" if self.end is None else f"{self.end:g}"
-        return f"{self.path.stem}@{self.start or 0:g}-{end}"
+        return f"{self._name}@{self.start or 0:g}-{end}"
+
+    @property
+    def _name(self) -> str:
+        numbered = self.path.name.isdigit() and self.path.parent.name
+        return f"{self.path.parent.name}_{self.path.name}" if numbered else self.path.stem
 
     def __str__(self) -> str:
-        return str(self.path) if self.id == self.path.stem else f"{self.path} ({self.id})"
+        spanned = self.start is not None or self.end is not None
+        return f"{self.path} ({self.id})" if spanned else str(self.path)
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,7 @@ def read_clips(path: Path, video_root: Path | None = None) -> list[Clip]:
         EncoderError: No such list, a line that does not parse, no clip in it, or videos that are missing.
     """
     clips = [clip for _, clip in read_numbered_clips(path, video_root)]
-    missing = [clip.path for clip in clips if not clip.path.is_file()]
+    missing = [clip.path for clip in clips if not clip.path.exists()]
     if missing:
         root = path.parent if video_root is None else video_root
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -73,8 +85,9 @@ def read_clips(path: Path, video_root: Path | None = None) -> list[Clip]:
 def read_numbered_clips(path: Path, video_root: Path | None = None) -> list[tuple[int, Clip]]:
     """Reads a clip list: the number of its line and the clip, whether or not the video is there.
 
-    Two forms: CSV with a header ``video,label[,start,end]`` (seconds; an empty label means none), or lines
-    ``<path> <label>`` or ``<path>,<label>`` without a header, as lists of FineGym and UCF-101 are kept.
+    Two forms: CSV with a header ``video,label[,start,end][,rate]`` (seconds; an empty label means none), or
+    lines ``<path> <label>`` or ``<path>,<label>`` without a header, as lists of FineGym and UCF-101 are kept.
+    A video is a file, or a folder of numbered pictures, ``rate`` a second; spans in seconds need the rate.
 
     Args:
         path: The clip list.
@@ -102,8 +115,8 @@ def read_numbered_clips(path: Path, video_root: Path | None = None) -> list[tupl
             clips.append((number, _clip(root, fields)))
         except ValueError as error:
             raise EncoderError(
-                f"{path}, line {number}: {error}; expected 'video,label[,start,end]' under such a header, "
-                "or '<path> <label>' or '<path>,<label>' without one"
+                f"{path}, line {number}: {error}; expected 'video,label[,start,end][,rate]' under such a "
+                "header, or '<path> <label>' or '<path>,<label>' without one"
             ) from None
     if not clips:
         raise EncoderError(f"{path}: holds no clip")
@@ -117,8 +130,8 @@ def _header(line: str) -> list[str]:
 
 def _csv_lines(path: Path, lines: list[str]) -> list[tuple[int, dict[str, str]]]:
     header = _header(lines[0])
-    if header not in (["video", "label"], ["video", "label", "start", "end"]):
-        raise EncoderError(f"{path}, line 1: expected the header 'video,label' or 'video,label,start,end'")
+    if header[2:] not in ([], ["start", "end"], ["rate"], ["start", "end", "rate"]):
+        raise EncoderError(f"{path}, line 1: expected the header 'video,label[,start,end][,rate]'")
     rows = []
     for number, row in enumerate(csv.reader(lines[1:]), 2):
         if row and len(row) != len(header):
@@ -153,7 +166,10 @@ def _clip(root: Path, fields: dict[str, str]) -> Clip:
     bounds = [0.0 if start is None else start, math.inf if end is None else end]
     if not 0 <= bounds[0] < bounds[1] or math.isinf(bounds[0]):
         raise ValueError(f"the span {fields.get('start')}–{fields.get('end')} is not one of seconds")
-    return Clip(root / fields["video"], label, start, end)
+    rate = float(fields["rate"]) if fields.get("rate") else None
+    if rate is not None and not 0 < rate < math.inf:
+        raise ValueError(f"the rate {fields['rate']} is not one of pictures a second")
+    return Clip(root / fields["video"], label, start, end, rate)
 
 
 def read_classes(path: Path) -> list[ClassInfo]:

@@ -16,14 +16,14 @@ class DataConfig:
     """Clip lists and how they are read.
 
     Attributes:
-        labelled: Clip list with labels: CSV ``video,label[,start,end]``, or without a header
-            ``<path> <label>`` or ``<path>,<label>``.
+        labelled: Clip list with labels: CSV ``video,label[,start,end][,rate]``, or without a header
+            ``<path> <label>`` or ``<path>,<label>``; a video is a file or a folder of numbered pictures.
         unlabelled: Clip list whose labels are not looked at; all recipes but supervised need it.
         val: Clip list to evaluate on.
         classes: ``classes.json``, a list, index = label; by default the one beside the labelled clip list.
         video_root: Folder that the videos' paths start from; by default each clip list's own.
         short_side: Short side in pixels that frames are decoded to.
-        reader: decord or pyav.
+        reader: pyav or decord.
         cache: Folder to keep decoded clips in, so that every video is decoded once for all epochs and runs.
         workers: Worker processes that decode.
     """
@@ -34,7 +34,7 @@ class DataConfig:
     classes: Path | None = None
     video_root: Path | None = None
     short_side: int = 320
-    reader: Literal["decord", "pyav"] = "decord"
+    reader: Literal["pyav", "decord"] = "pyav"
     cache: Path | None = None
     workers: int = 2
 

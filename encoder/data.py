@@ -65,12 +65,12 @@ class FrameSource:
 
     Attributes:
         short_side: Largest short side of decoded frames in pixels; None for that of the video.
-        reader: ``decord`` or ``pyav``.
+        reader: ``pyav`` or ``decord``.
         cache: Decoded clips, or None to decode every time.
     """
 
     short_side: int | None
-    reader: str = "decord"
+    reader: str = "pyav"
     cache: FrameCache | None = None
 
     def read(self, clip: Clip, choose: Callable[[int], list[int]]) -> Frames:
@@ -105,20 +105,20 @@ class ClipStream(Dataset[Any]):
 
     def __getitem__(self, position: int) -> tuple[Frames | None, int, str, str]:
         turn, place = divmod(position, len(self.clips))
-        generator = None
+        seed = None
         if self.seed is not None:
             place = int(_order(len(self.clips), derive_seed(self.seed, "order", turn))[place])
-            generator = torch.Generator().manual_seed(derive_seed(self.seed, "frames", position))
+            seed = derive_seed(self.seed, "frames", position)
         clip = self.clips[place]
         try:
-            frames = self.source.read(clip, lambda n: self._choose(n, generator))
+            frames = self.source.read(clip, lambda n: self._choose(n, seed))
             return frames, clip.label, clip.id, ""
         except EncoderError as error:
             return None, clip.label, clip.id, str(error)
 
-    def _choose(self, n_frames: int, generator: torch.Generator | None) -> list[int]:
-        if generator is not None:
-            return self.elements.sample(n_frames, generator)
+    def _choose(self, n_frames: int, seed: int | None) -> list[int]:
+        if seed is not None:
+            return self.elements.sample(n_frames, torch.Generator().manual_seed(seed))
         places = [(view + 0.5) / self.views for view in range(self.views)]
         return [i for place in places for i in self.elements.sample(n_frames, place=place)]
 

@@ -42,7 +42,7 @@ class ExtractConfig:
             at time. Such a store has a fingerprint of its own and serves evaluation alone.
         seed: Seed of the frames of the other views, and of shuffling.
         short_side: Short side in pixels that frames are decoded to; by default that of the video.
-        reader: decord or pyav.
+        reader: pyav or decord.
         cache: Folder of decoded clips.
         batch: Clips in a batch.
         workers: Worker processes that decode.
@@ -59,7 +59,7 @@ class ExtractConfig:
     frame_order: FrameOrder = "filmed"
     seed: int = 0
     short_side: int | None = None
-    reader: Literal["decord", "pyav"] = "decord"
+    reader: Literal["pyav", "decord"] = "pyav"
     cache: Path | None = None
     batch: int = 16
     workers: int = 2

@@ -5,25 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import av
 import numpy as np
 from tqdm import tqdm
 
 from encoder.clips import Clip, read_numbered_clips
 from encoder.elements import TemporalElements
 from encoder.errors import EncoderError
-from encoder.reader import VideoFacts, clip_span, open_video
+from encoder.reader import Video, clip_span, open_video
+from encoder.video_facts import Frames, VideoFacts
 
 # Frames are decoded to this short side in pixels: scaling costs little, and nobody looks at them.
 _SHORT_SIDE = 32
 _BLOCK = 4096  # frames in memory at once
 _SMALL, _LARGE, _LONG = 64, 1080, 4.0
+_VARIES = 0.1  # of the usual time between frames
+
+Source = tuple[Path, float | None]  # a file, or a folder and its pictures a second
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def scan_clips(
     lists: Iterable[Path],
     elements: TemporalElements,
     video_root: Path | None = None,
-    reader: str = "decord",
+    reader: str = "pyav",
     workers: int = 2,
 ) -> ScanReport:
     """Decodes every frame of every video of some clip lists and says what is wrong with which line.
@@ -117,21 +122,21 @@ def scan_clips(
         lists: Clip lists, see :func:`encoder.clips.read_numbered_clips`.
         elements: The temporal elements: a clip needs as many frames as the context element.
         video_root: Folder that the videos' paths start from; None for each list's own.
-        reader: ``decord`` or ``pyav``, as training is to read them.
+        reader: ``pyav`` or ``decord``, as training is to read them.
         workers: Worker processes.
 
     Raises:
         EncoderError: A list is not there or does not parse. Bad videos are reported, not raised.
     """
     rows = [(str(path), *row) for path in lists for row in read_numbered_clips(path, video_root)]
-    videos = list(dict.fromkeys(clip.path for _, _, clip in rows))
+    videos = list(dict.fromkeys((clip.path, clip.rate) for _, _, clip in rows))
     scanned = dict(_scan_all(videos, reader, workers))
     report = ScanReport(len(rows), len(videos))
     frames: list[int] = []
     first_line: dict[Clip, str] = {}
     for name, line, clip in rows:
         note = partial(Finding, name, line, str(clip.path))
-        found = scanned[clip.path]
+        found = scanned[clip.path, clip.rate]
         error, n_frames = _judge(clip, found, elements)
         if error:
             report.unusable += 1
@@ -161,7 +166,7 @@ def _judge(clip: Clip, found: VideoScan, elements: TemporalElements) -> tuple[st
     if found.error or found.facts is None:
         return found.error, 0
     try:
-        first, last = clip_span(clip, found.facts.fps, found.facts.n_frames)
+        first, last = clip_span(clip, found.facts)
     except EncoderError as error:
         return str(error), 0
     try:
@@ -171,62 +176,95 @@ def _judge(clip: Clip, found: VideoScan, elements: TemporalElements) -> tuple[st
     return "", last - first
 
 
-def _scan_all(videos: list[Path], reader: str, workers: int) -> Iterator[tuple[Path, VideoScan]]:
+def _scan_all(videos: list[Source], reader: str, workers: int) -> Iterator[tuple[Source, VideoScan]]:
     """Every video and what was found. A video that kills its worker is found out by scanning alone those that
     were left without an answer."""
     left = set(videos)
     with tqdm(total=len(videos), desc="scanning", unit="video") as bar:
         try:
             with ProcessPoolExecutor(max(1, workers)) as pool:
-                jobs = {pool.submit(scan_video, path, reader): path for path in videos}
+                jobs = {pool.submit(scan_video, path, reader, rate): (path, rate) for path, rate in videos}
                 for job in as_completed(jobs):
                     yield jobs[job], job.result()
                     left.remove(jobs[job])
                     bar.update()
         except BrokenProcessPool:
             pass
-        for path in [path for path in videos if path in left]:
+        for path, rate in [video for video in videos if video in left]:
             with ProcessPoolExecutor(1) as pool:
                 try:
-                    yield path, pool.submit(scan_video, path, reader).result()
+                    yield (path, rate), pool.submit(scan_video, path, reader, rate).result()
                 except BrokenProcessPool:
                     message = f"{path}: decoding it ends the process; it is damaged, fetch it again"
-                    yield path, VideoScan(message)
+                    yield (path, rate), VideoScan(message)
             bar.update()
 
 
-def scan_video(path: Path, reader: str = "decord") -> VideoScan:
-    """Decodes every frame of a video, with the reader that training uses. Raises nothing for a bad video."""
+def scan_video(path: Path, reader: str = "pyav", rate: float | None = None) -> VideoScan:
+    """Decodes every frame of a video, with the reader that training uses. Raises nothing for a bad video.
+
+    Args:
+        path: The file, or a folder of pictures.
+        reader: ``pyav`` or ``decord``.
+        rate: Pictures a second of a folder.
+    """
     facts = None
     try:
-        video = open_video(path, _SHORT_SIDE, reader)
-        facts = VideoFacts(video.facts.width, video.facts.height, video.facts.fps, video.n_frames)
-        if video.n_frames == 0:
+        with closing(open_video(path, _SHORT_SIDE, reader, rate)) as video:
+            facts = video.facts
+            prints = _in_sequence(video)
+            facts = video.facts
+        if not prints:
             return VideoScan(f"{path}: holds no frame; fetch it again", facts)
-        for start in range(0, video.n_frames, _BLOCK):
-            video.read(list(range(start, min(start + _BLOCK, video.n_frames))))
-        gaps = _frame_gaps(path)
-    except (EncoderError, av.FFmpegError, OSError) as error:
-        text = str(error)
+        wrong = _differs_alone(path, reader, rate, prints)
+    except Exception as error:  # of any class: that is up to the decoder
+        text = str(error) or type(error).__name__
         return VideoScan(text if str(path) in text else f"{path}: {text}", facts)
-    return VideoScan("", facts, tuple(f"{path}: {reason}" for reason in _oddities(facts, gaps)))
+    if wrong is not None:
+        text = f"frame {wrong} is another one when it is read alone than in the sequence; re-encode the video"
+        return VideoScan(f"{path}: {text}", facts)
+    odd = () if path.is_dir() else _rhythm(facts)
+    return VideoScan("", facts, tuple(f"{path}: {reason}" for reason in (*odd, *_oddities(facts))))
 
 
-def _frame_gaps(path: Path) -> list[int]:
-    """Times between neighbouring frames, in units of the stream's time base."""
-    with av.open(str(path)) as container:
-        times = sorted(packet.pts for packet in container.demux(video=0) if packet.pts is not None)
-    return np.diff(times).tolist()
+def _in_sequence(video: Video) -> list[bytes]:
+    """A print of each frame, read in turn."""
+    prints: list[bytes] = []
+    facts = video.facts
+    while len(prints) < facts.n_frames:
+        block = range(len(prints), min(len(prints) + _BLOCK, facts.n_frames))
+        prints += [_print(frame) for frame in video.read(list(block))]
+        if video.facts is not facts:  # reading has shown that there are other frames
+            facts, prints = video.facts, []
+    return prints
 
 
-def _oddities(facts: VideoFacts, gaps: list[int]) -> Iterator[str]:
-    if gaps and max(gaps) - min(gaps) > max(1, 0.1 * median(gaps)):
+def _differs_alone(path: Path, reader: str, rate: float | None, prints: list[bytes]) -> int | None:
+    """The first of some frames, read each by itself and out of turn, that is another one than in sequence."""
+    with closing(open_video(path, _SHORT_SIDE, reader, rate)) as video:
+        n = len(prints)
+        for number in (n - 1, n // 3, 2 * n // 3):
+            if _print(video.read([number])[0]) != prints[number]:
+                return number
+    return None
+
+
+def _print(frame: Frames) -> bytes:
+    return blake2b(frame.tobytes(), digest_size=8).digest()
+
+
+def _rhythm(facts: VideoFacts) -> Iterator[str]:
+    gaps = np.empty(0) if facts.seconds is None else np.diff(facts.seconds) * facts.fps
+    if len(gaps) and gaps.max() - gaps.min() > _VARIES:
         yield (
-            f"the frame rate varies: frames are shown for {min(gaps) / median(gaps):.2f} to "
-            f"{max(gaps) / median(gaps):.2f} times the usual; frames are counted, not timed"
+            f"the frame rate varies: frames are shown for {gaps.min():.2f} to {gaps.max():.2f} times the "
+            "usual; spans are found by time, the frames in them are counted"
         )
     if facts.fps <= 0:
         yield "no frame rate is given; spans in seconds cannot be found in it"
+
+
+def _oddities(facts: VideoFacts) -> Iterator[str]:
     width, height = facts.width, facts.height
     if width % 2 or height % 2:
         yield f"{width} × {height} pixels is an odd size; some decoders drop the last row or column"

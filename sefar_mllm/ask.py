@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from encoder.clips import Clip
-from encoder.reader import Frames, probe, read_clip
+from encoder.reader import read_timed_clip
+from encoder.video_facts import Frames
 from encoder.visual import VisualEncoder, open_encoder
 from gym_qa.questions import Question
 from sefar_mllm.errors import SefarMLLMError
@@ -29,7 +30,7 @@ class Seen:
     Attributes:
         features: ``(tokens, dim)``, what the encoder made of the frames.
         frames: ``(n, H, W, 3)`` uint8.
-        seconds: when in its video each frame is; empty where the video does not say.
+        seconds: when in its video each frame is shown; empty where the video does not say.
     """
 
     features: Tensor
@@ -88,17 +89,10 @@ class Watcher:
 
     def watch(self, clip: Clip) -> Seen:
         """Look at a clip. Raises EncoderError for a video that cannot be read."""
-        chosen: list[int] = []
-
-        def middles(n_frames: int) -> list[int]:
-            chosen[:] = self.encoder.sampling.sample(n_frames)
-            return chosen
-
-        frames = read_clip(clip, middles)
+        frames, seconds = read_timed_clip(clip, self.encoder.sampling.sample)
         batch = torch.from_numpy(frames)[None].to(self.device)
         features = self.encoder.encode(self.encoder.transform(batch))[0].float().cpu()
-        fps = probe(clip.path).fps
-        return Seen(features, frames, [(clip.start or 0.0) + i / fps for i in chosen] if fps else [])
+        return Seen(features, frames, seconds)
 
 
 class SeenClips:
@@ -159,7 +153,8 @@ def ask(
     options: Sequence[str] = (),
     start: float | None = None,
     end: float | None = None,
+    rate: float | None = None,
 ) -> VideoAnswer:
     """One question about one video. See `SefarMLLM.ask`."""
-    clip = Clip(Path(video), -1, start, end)
+    clip = Clip(Path(video), -1, start, end, rate)
     return answer(model, watcher, [(Question("asked", clip.id, question, tuple(options), 0), clip)])[0]

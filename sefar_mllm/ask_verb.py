@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from encoder.clips import Clip
+from encoder.pictures import picture_folders
 from gym_qa.questions import Question, read_questions
 from sefar_mllm.ask import Watcher, answer, ask
 from sefar_mllm.errors import SefarMLLMError
@@ -28,12 +29,14 @@ class AskConfig:
     picture for each clip.
 
     Args:
-        video: the video; for a question file, the folder that holds its videos.
+        video: the video, a file or a folder of numbered pictures; for a question file, the folder that holds
+            its videos.
         question: the question; or a question file (.jsonl), whose answers go to answers.jsonl.
         checkpoint: folder that fine-tuning wrote; by default the demo's.
         options: the answers to choose from, as '[first, second, …]'; without any the model writes freely.
         start: second at which the clip begins within the video; null for the video's beginning.
         end: second at which the clip ends; null for the video's end.
+        rate: pictures a second, where the video is a folder of pictures.
         output: folder for the pictures, CLIP.png, and answers.jsonl.
         encoder: where the encoder is now, if it was moved since the training.
         batch_size: questions of a file run at a time.
@@ -47,6 +50,7 @@ class AskConfig:
     options: list[str] = field(default_factory=list)
     start: float | None = None
     end: float | None = None
+    rate: float | None = None
     output: Path = Path("runs/ask")
     encoder: str | None = None
     batch_size: int = 8
@@ -65,7 +69,7 @@ def ask_verb(config: AskConfig) -> None:
     if len(config.options) == 1:
         raise SefarMLLMError("options: there is only one; give at least two, or none for a free answer")
     file = Path(config.question) if config.question.endswith(".jsonl") else None
-    asked = [] if file is None else find_clips(read_questions(file), config.video, file)
+    asked = [] if file is None else find_clips(read_questions(file), config.video, file, config.rate)
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(automatic if config.device == "auto" else config.device)
     model = SefarMLLM.from_pretrained(config.checkpoint, resolve_dtype(config.precision, device), device)
@@ -73,8 +77,9 @@ def ask_verb(config: AskConfig) -> None:
     if file is not None:
         answer_file(config, model, watcher, asked)
         return
-    found = ask(model, watcher, config.video, config.question, config.options, config.start, config.end)
-    strip = found.save_strip(config.output / f"{Clip(config.video, -1, config.start, config.end).id}.png")
+    span = config.start, config.end, config.rate
+    found = ask(model, watcher, config.video, config.question, config.options, *span)
+    strip = found.save_strip(config.output / f"{Clip(config.video, -1, *span).id}.png")
     print(found.text)
     width = max(map(len, found.options), default=0)
     for option, probability in zip(found.options, found.probabilities, strict=True):
@@ -82,8 +87,10 @@ def ask_verb(config: AskConfig) -> None:
     print(f"frames looked at: {strip}")
 
 
-def find_clips(questions: list[Question], folder: Path, file: Path) -> list[tuple[Question, Clip]]:
-    """Each question with its clip's video, found by name anywhere under ``folder``.
+def find_clips(
+    questions: list[Question], folder: Path, file: Path, rate: float | None = None
+) -> list[tuple[Question, Clip]]:
+    """Each question with its clip's video, a file or a folder of pictures found by name under ``folder``.
 
     Raises:
         SefarMLLMError: naming the first clips without a video.
@@ -91,14 +98,17 @@ def find_clips(questions: list[Question], folder: Path, file: Path) -> list[tupl
     if not folder.is_dir():
         raise SefarMLLMError(f"{folder}: no such folder; for a question file, name the folder of its videos")
     videos = {path.stem: path for path in sorted(folder.rglob("*")) if path.suffix.lower() in VIDEOS}
-    missing = sorted({question.video for question in questions} - set(videos))
-    if missing:
+    asked = {question.video for question in questions}
+    if asked - set(videos):
+        videos = {Clip(path, -1).id: path for path in picture_folders(folder)} | videos
+    if missing := sorted(asked - set(videos)):
         raise SefarMLLMError(
             f"{folder}: has no video of {len(missing)} of the clips that {file} asks about "
             f"({', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}); expected a file of each clip's "
-            f"name, ending in {', '.join(VIDEOS)}"
+            f"name, ending in {', '.join(VIDEOS)}, or a folder of pictures"
         )
-    return [(question, Clip(videos[question.video], -1)) for question in questions]
+    clips = {name: Clip(path, -1, rate=rate if path.is_dir() else None) for name, path in videos.items()}
+    return [(question, clips[question.video]) for question in questions]
 
 
 def answer_file(

@@ -31,7 +31,7 @@ class DoctorConfig:
         clips: Clip lists to look through.
         video_root: Folder that the videos' paths start from; by default each clip list's own.
         elements: Frames of each temporal element; a clip needs as many frames as the last one.
-        reader: decord or pyav, as training is to read the videos.
+        reader: pyav or decord, as training is to read the videos.
         workers: Worker processes that decode.
         language_model: Language model to fine-tune: SmolLM2-135M-Instruct (embedded), a folder with a
             config.json, or a name on the Hub.
@@ -51,7 +51,7 @@ class DoctorConfig:
     clips: list[Path] = field(default_factory=list)
     video_root: Path | None = None
     elements: str = "2-2-4"
-    reader: Literal["decord", "pyav"] = "decord"
+    reader: Literal["pyav", "decord"] = "pyav"
     workers: int = 2
     language_model: str | None = None
     load_in_4bit: bool = False

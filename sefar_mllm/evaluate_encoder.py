@@ -48,7 +48,7 @@ class EvaluateEncoderConfig:
         views: Temporal views: sets of frames spread over each clip.
         crops: Crops of each view: 1 in the centre, or 3 along the long side.
         short_side: Short side in pixels that frames are decoded to.
-        reader: decord or pyav.
+        reader: pyav or decord.
         cache: Folder of decoded clips.
         batch: Clips in a batch.
         workers: Worker processes that decode.
@@ -63,7 +63,7 @@ class EvaluateEncoderConfig:
     views: int = 1
     crops: Literal[1, 3] = 1
     short_side: int = 320
-    reader: Literal["decord", "pyav"] = "decord"
+    reader: Literal["pyav", "decord"] = "pyav"
     cache: Path | None = None
     batch: int = 16
     workers: int = 2

@@ -140,15 +140,17 @@ class SefarMLLM(nn.Module):
         options: Sequence[str] = (),
         start: float | None = None,
         end: float | None = None,
+        rate: float | None = None,
     ) -> VideoAnswer:
         """Ask about a video, with the encoder that the model was trained with.
 
         Args:
-            video: the video file.
+            video: the video file, or a folder of numbered pictures.
             question: the question.
             options: the answers to choose from; without any the model writes freely.
             start: second of the video at which the clip begins; none for the video's beginning.
             end: second at which it ends; none for the video's end.
+            rate: pictures a second of a folder; none where it is not known, and for a file.
 
         Raises:
             SefarMLLMError: when that encoder has changed since, or the model was trained without video.
@@ -157,7 +159,7 @@ class SefarMLLM(nn.Module):
         """
         from sefar_mllm.ask import ask
 
-        return ask(self, self._watcher, video, question, options, start, end)
+        return ask(self, self._watcher, video, question, options, start, end, rate)
 
     @cached_property
     def _watcher(self) -> Watcher:

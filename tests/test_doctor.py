@@ -109,10 +109,10 @@ def test_spans_and_repeated_lines(folder):
     assert f"also in {path}, line 2" in report.findings[2].reason
 
 
-def dies_of_one(path: Path, reader: str) -> VideoScan:
+def dies_of_one(path: Path, reader: str, rate: float | None) -> VideoScan:
     if path.name == "short.mp4":
         os._exit(1)
-    return scan_video(path, reader)
+    return scan_video(path, reader, rate)
 
 
 def test_a_video_that_kills_its_worker_is_found(folder, monkeypatch):

@@ -16,7 +16,7 @@ from encoder.clips import Clip, read_classes, read_clips
 from encoder.data import ClipStream, FrameSource, collate, evaluation_batches, training_batches
 from encoder.elements import TemporalElements
 from encoder.errors import EncoderError
-from encoder.reader import READERS, probe, read_clip
+from encoder.reader import READERS, open_video, read_clip
 from sefar_mllm.cli import main
 
 ELEMENTS = TemporalElements()
@@ -78,7 +78,7 @@ def test_both_readers_agree_on_colour(tmp_path):
 
 
 def test_a_header_is_read_without_decoding(video):
-    facts = probe(video)
+    facts = open_video(video).facts
     assert (facts.width, facts.height, facts.fps, facts.n_frames) == (64, 48, 25.0, 50)
 
 
