@@ -179,12 +179,8 @@ def _attribute_coverage(classes: Sequence[ActionClass], questions: Sequence[Ques
 
 
 def _with_lengths(questions: Sequence[Question], clips: Sequence[Clip], rate: float) -> list[Question]:
-    """With the clips' lengths in frames, where their times are known."""
-    lengths = {
-        clip.clip_id: round((clip.end - clip.start) * rate)
-        for clip in clips
-        if clip.start is not None and clip.end is not None
-    }
+    """With the clips' lengths in frames, where they are known."""
+    lengths = {clip.clip_id: clip.length(rate) for clip in clips}
     return [replace(question, frame_length=lengths.get(question.video, 0)) for question in questions]
 
 

@@ -2,126 +2,156 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
+from math import ceil
 from pathlib import Path
 
 import av
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
+from gym_qa.errors import GymQAError
 from gym_qa.files import written_whole
+from gym_qa.frames import Misplaced, SourceVideo
+from gym_qa.pictures import SourcePictures
+from gym_qa.timeline import Timeline, TooShort
+from gym_qa.upright import turn_of, turned
 
-Span = tuple[float, float]
+#: Numbers of the matrices between YUV and RGB that a file may name (ISO/IEC 23091-2).
+_MATRICES = (1, 4, 5, 6, 7, 9)
+
+Source = SourceVideo | SourcePictures
 
 
-class TooShort(Exception):
-    """The source video ends before the clip does, or the clip is shorter than asked for."""
+@dataclass(frozen=True)
+class Encoding:
+    """How clips are written: H.264 in mp4.
 
-
-def frames_between(container: av.container.InputContainer, start: float, end: float) -> Iterator[VideoFrame]:
-    """The frames shown from ``start`` (inclusive) to ``end`` (exclusive), in seconds from the first frame.
-
-    A frame counts as shown at its own time; times are compared to within half a frame, since annotations are
-    rounded.
+    Attributes:
+        crf: x264's constant rate factor, lower is better and larger.
+        short_side: largest short side in pixels; None keeps the source's size. Never enlarged.
+        gop: frames from key frame to key frame, and none of what makes H.264 slow to decode; None leaves both
+            to x264.
     """
-    stream = container.streams.video[0]
-    slack = 1 / (2 * rate(stream))
-    for shown, frame in _from(container, stream, start - slack):
-        if shown >= end - slack:
-            return
-        if shown >= start - slack:
-            yield frame
+
+    crf: int = 18
+    short_side: int | None = None
+    gop: int | None = None
+
+    def options(self) -> dict[str, str]:
+        """x264's options."""
+        options = {"preset": "veryfast", "crf": str(self.crf), "threads": "1"}
+        if self.gop is not None:
+            options |= {"g": str(self.gop), "tune": "fastdecode"}
+        return options
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of a clip. x264's 4:2:0 needs even sides; an odd one is scaled by a pixel."""
+        scale = 1.0 if self.short_side is None else min(1.0, self.short_side / min(width, height))
+        if scale == 1.0:
+            return max(2, width // 2 * 2), max(2, height // 2 * 2)
+        return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
 
 
-def _from(
-    container: av.container.InputContainer, stream: VideoStream, start: float
-) -> Iterator[tuple[Fraction, VideoFrame]]:
-    """Decode from a frame at or before ``start``, with each frame's time.
-
-    Some containers' indexes lead past the time asked for; then decoding starts at the beginning.
-    """
-    base, origin = time_base(stream), stream.start_time or 0
-    for wanted in (max(0.0, start), 0.0):
-        container.seek(int(wanted / base) + origin, stream=stream, backward=True, any_frame=False)
-        timed = (((f.pts - origin) * base, f) for f in container.decode(stream) if f.pts is not None)
-        first = next(timed, None)
-        if first is not None and (first[0] <= wanted or wanted == 0):
-            yield first
-            yield from timed
-            return
+def open_source(path: Path, rate: float) -> Source:
+    """A source: a video file, or a folder of pictures that are to be shown at ``rate`` a second."""
+    return (
+        SourcePictures(path, Fraction(rate).limit_denominator(1001)) if path.is_dir() else SourceVideo(path)
+    )
 
 
-def rate(stream: VideoStream) -> Fraction:
-    """Frames per second."""
-    found = stream.average_rate or stream.guessed_rate
-    if not found:
-        raise ValueError("it does not say its frame rate")
-    return Fraction(found)
+def cut_clip(
+    source: Source, places: range, target: Path, least: int, encoding: Encoding, note: str = ""
+) -> int:
+    """Write some frames of a source as a clip.
 
-
-def time_base(stream: VideoStream) -> Fraction:
-    """Seconds a tick."""
-    if not stream.time_base:
-        raise ValueError("it does not say its time base")
-    return Fraction(stream.time_base)
-
-
-def cut_clip(source: Path, span: Span, target: Path, least: int, crf: int) -> int:
-    """Write one clip as H.264, at the source's size and frame rate.
+    Each is shown as long as in the source: an even rate stays even, an uneven one uneven. What is to be shown
+    turned is turned.
 
     Args:
         source: the full video.
-        span: first and last second of the clip.
+        places: the frames, as the source's ``timeline.span`` or ``numbered`` names them.
         target: the file to write; it appears only when it is whole.
         least: frames that a clip must have.
-        crf: constant rate factor of x264, lower is better.
+        encoding: size and compression.
+        note: kept in the file as its comment.
 
     Returns:
         The number of frames.
 
     Raises:
-        TooShort: for fewer frames than ``least``, or more than one fewer than the span calls for.
+        TooShort: for fewer frames than ``least``.
         OSError, ValueError: where the source cannot be decoded.
     """
+    if len(places) < max(1, least):
+        raise TooShort(f"{len(places)} frames of {max(1, least)}")
     with written_whole(target) as temporary:
-        with av.open(str(source)) as container:
-            speed = rate(container.streams.video[0])
-            count = _encode(frames_between(container, *span), temporary, speed, crf)
-        expected = round((span[1] - span[0]) * speed)
-        if count < max(least, expected - 1):
-            raise TooShort(f"{count} frames of {max(least, expected)}")
-    return count
+        for lead in source.leads:
+            try:
+                _encode(source, places, lead, temporary, encoding, note)
+                break
+            except Misplaced:
+                continue
+    return len(places)
 
 
-def _encode(frames: Iterator[VideoFrame], path: Path, speed: Fraction, crf: int) -> int:
-    """Write frames to a file; returns their number. Writes nothing for none."""
-    first = next(frames, None)
-    if first is None:
-        return 0
+def _encode(
+    source: Source, places: range, lead: float | None, path: Path, encoding: Encoding, note: str
+) -> None:
+    clock = _Clock(source.timeline, places[0])
     with av.open(str(path), "w", format="mp4") as container:
-        options = {"preset": "veryfast", "crf": str(crf), "threads": "1"}
-        stream = container.add_stream("libx264", rate=speed, options=options)
-        # x264's 4:2:0 needs even sides; an odd one loses its last row or column of pixels to scaling.
-        stream.width, stream.height = first.width // 2 * 2, first.height // 2 * 2
-        stream.pix_fmt = "yuv420p"
-        stream.time_base = 1 / speed
-        number = 0
-        frame: VideoFrame | None = first
-        while frame is not None:
-            frame = frame.reformat(stream.width, stream.height, "yuv420p")
-            frame.pts, frame.time_base = number, 1 / speed
-            container.mux(stream.encode(frame))
-            number += 1
-            frame = next(frames, None)
+        container.metadata["comment"] = note
+        frames = source.frames(places, lead)
+        first = next(frames)
+        turn, size = turn_of(first), encoding.size(first.width, first.height)
+        stream = container.add_stream("libx264", rate=source.timeline.rate, options=encoding.options())
+        stream.width, stream.height = size[::-1] if turn.exchanged else size
+        stream.pix_fmt, stream.time_base = "yuv420p", clock.tick
+        if first.colorspace in _MATRICES:  # otherwise HD's colours would be read as SD's
+            stream.codec_context.colorspace = first.colorspace
+        for place, frame in zip(places, chain([first], frames), strict=True):
+            picture = turned(frame.reformat(*size, "yuv420p"), turn)
+            picture.pts, picture.time_base = clock.time(place), clock.tick
+            container.mux(stream.encode(picture))
         container.mux(stream.encode())
-    return number
 
 
-def is_whole(path: Path, least: int) -> bool:
-    """Whether a clip is there and its index, which is written last, names at least so many frames."""
+class _Clock:
+    """Presentation times in a clip, which begins with frame ``first`` of a timeline.
+
+    Attributes:
+        tick: seconds of the clip's unit of time, a whole part of a frame.
+    """
+
+    def __init__(self, timeline: Timeline, first: int) -> None:
+        self.timeline, self.first = timeline, first
+        self.step = timeline.rate.denominator * ceil(90_000 / timeline.rate.numerator)
+        self.tick = 1 / (timeline.rate * self.step)
+        # Containers round times, mkv to thousandths of a second; that makes no rate uneven.
+        self.rounding = min(timeline.tick, 1 / (4 * timeline.rate))
+
+    def time(self, place: int) -> int:
+        """When frame ``place`` of the source is shown, in ticks from the clip's first."""
+        seconds = self.timeline.seconds(place) - self.timeline.seconds(self.first)
+        regular = round(seconds * self.timeline.rate) * self.step
+        return regular if abs(seconds - regular * self.tick) <= self.rounding else round(seconds / self.tick)
+
+
+def is_whole(path: Path, least: int, note: str | None = None) -> bool:
+    """Whether a clip is there and its index, which is written last, names at least so many frames.
+
+    Raises:
+        GymQAError: where the clip is whole and its comment is not ``note``: it was cut in another way.
+    """
     try:
         with av.open(str(path)) as container:
-            return container.streams.video[0].frames >= least
+            whole = container.streams.video[0].frames >= least
+            comment = container.metadata.get("comment", "")
     except (OSError, ValueError, IndexError):
         return False
+    if whole and note is not None and comment != note:
+        raise GymQAError(
+            f"{path}: was cut in another way ({comment or 'by an earlier version'}; now {note}); "
+            "name another output or delete it"
+        )
+    return whole

@@ -24,14 +24,13 @@ _LAST_FRAME = 100_000_000
 Key = tuple[str, int]
 
 
-def read_finediving(coarse: Path, split: Path, frames_per_second: float = 25.0) -> ClipTable:
+def read_finediving(coarse: Path, split: Path) -> ClipTable:
     """Whole dives, labelled with their action type.
 
     Args:
         coarse: ``FineDiving_coarse_annotation.pkl``: ``(video, index)`` -> ``action_type``, ``start_frame``,
             ....
         split: ``train_split.pkl`` or ``test_split.pkl``: a list of ``(video, index)``.
-        frames_per_second: of the source videos; the files count in frames and do not say.
 
     Returns:
         The split's clips in its order. All action types of the coarse file are classes, in alphabetical
@@ -44,13 +43,11 @@ def read_finediving(coarse: Path, split: Path, frames_per_second: float = 25.0) 
     for key in _read_split(split, dives, coarse):
         start, end = _frames(dives[key], f"{coarse}, {key}")
         label = names.index(dives[key]["action_type"])
-        clips.append(_clip(key, "", label, start, end, frames_per_second))
+        clips.append(_clip(key, "", label, start, end))
     return ClipTable(tuple(clips), classes)
 
 
-def read_finediving_steps(
-    coarse: Path, fine: Path, names: Path, split: Path, action_type: str, frames_per_second: float = 25.0
-) -> ClipTable:
+def read_finediving_steps(coarse: Path, fine: Path, names: Path, split: Path, action_type: str) -> ClipTable:
     """The steps of all dives of one action type (the paper's 5253B), labelled with their sub-action type.
 
     Args:
@@ -59,7 +56,6 @@ def read_finediving_steps(
         names: ``Sub_action_Types_Table.pkl``: sub-action number -> name.
         split: see `read_finediving`.
         action_type: e.g. ``5253B``, in either case.
-        frames_per_second: of the source videos.
     """
     dives, details, table = _read_dives(coarse), _read_mapping(fine), _read_names(names)
     action_type = action_type.upper()
@@ -88,13 +84,13 @@ def read_finediving_steps(
         counts[key] = counts.get(key, 0) + 1
         if key in wanted:
             label = numbers.index(number)
-            clips.append(_clip(key, f"_{counts[key]}", label, start, end, frames_per_second))
+            clips.append(_clip(key, f"_{counts[key]}", label, start, end))
     return ClipTable(tuple(clips), classes)
 
 
-def _clip(key: Key, step: str, label: int, start: int, end: int, rate: float) -> Clip:
+def _clip(key: Key, step: str, label: int, first: int, last: int) -> Clip:
     video, index = key
-    return Clip(f"{video}_{index}{step}", video, label, start / rate, end / rate)
+    return Clip(f"{video}_{index}{step}", video, label, frames=(first, last))
 
 
 def _dive_class(name: str) -> ActionClass:
@@ -156,10 +152,12 @@ def _check_key(key: Any, place: str) -> Key:
 
 
 def _frames(dive: Mapping[str, Any], place: str) -> tuple[int, int]:
+    """The first frame, counted from 0, and the one after the last. The files name pictures, counted from 1: a
+    dive from 489 to 592 is ``00489.jpg`` to ``00592.jpg``. One from 0 begins with the video."""
     start, end = dive.get("start_frame"), dive.get("end_frame")
     if type(start) is not int or type(end) is not int or not 0 <= start < end < _LAST_FRAME:
         raise GymQAError(f"{place}: expected start_frame < end_frame, got {start!r:.40} and {end!r:.40}")
-    return start, end + 1
+    return max(start - 1, 0), end
 
 
 def _frame_labels(details: Any, place: str) -> list[int]:

@@ -40,8 +40,8 @@ class DataFiles:
         fold: official split of UCF-101 and HMDB-51: 1, 2 or 3.
         contradictory: HMDB-51's clips that stand in the lists of several classes, or whose name says another
             class than their list: ``refuse``, ``leave-out`` or ``keep`` with the list's label.
-        frames_per_second: of FineDiving's source videos, whose files count in frames; and of the trimmed
-            clips, for the official question format's ``frame_length``.
+        frames_per_second: of sources that are folders of pictures, and of the trimmed clips, for the official
+            question format's ``frame_length`` where a data set counts in seconds.
     """
 
     dataset: str = "finegym"
@@ -115,15 +115,15 @@ def _finegym(files: DataFiles) -> Pair:
 
 
 def _finediving(files: DataFiles) -> Pair:
-    folder, rate = _folder(files), files.frames_per_second
+    folder = _folder(files)
     coarse = folder / "FineDiving_coarse_annotation.pkl"
     train, val = folder / "train_split.pkl", folder / "test_split.pkl"
     if files.action_type is None:
-        return read_finediving(coarse, train, rate), read_finediving(coarse, val, rate)
+        return read_finediving(coarse, train), read_finediving(coarse, val)
     fine, names = folder / "FineDiving_fine-grained_annotation.pkl", folder / "Sub_action_Types_Table.pkl"
     return (
-        read_finediving_steps(coarse, fine, names, train, files.action_type, rate),
-        read_finediving_steps(coarse, fine, names, val, files.action_type, rate),
+        read_finediving_steps(coarse, fine, names, train, files.action_type),
+        read_finediving_steps(coarse, fine, names, val, files.action_type),
     )
 
 

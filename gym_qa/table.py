@@ -47,6 +47,8 @@ class Clip:
         start: seconds from the start of the source video; None where unknown.
         end: seconds from the start of the source video; None where unknown.
         path: the clip's file relative to a video root; derived from ``clip_id`` where empty.
+        frames: its frames in the source video, counted from 0: the first, and the one after the last; for
+            data sets that count in frames.
     """
 
     clip_id: str
@@ -55,11 +57,20 @@ class Clip:
     start: float | None = None
     end: float | None = None
     path: str = ""
+    frames: tuple[int, int] | None = None
 
     @property
     def file(self) -> str:
         """The clip's file relative to a video root."""
         return self.path or f"{self.clip_id}.mp4"
+
+    def length(self, frames_per_second: float) -> int:
+        """Its length in frames; 0 where unknown."""
+        if self.frames is not None:
+            return self.frames[1] - self.frames[0]
+        if self.start is None or self.end is None:
+            return 0
+        return round((self.end - self.start) * frames_per_second)
 
 
 @dataclass(frozen=True)

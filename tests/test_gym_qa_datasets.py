@@ -53,7 +53,7 @@ def test_official_exports_name_their_data_set_and_lengths(published, tmp_path):
     rows = json.loads((tmp_path / "official.json").read_text("utf-8"))
     assert {row["dataset"] for row in rows.values()} == {name}
     _, val = read_tables(DataFiles(dataset=name, data=folder))
-    frames = {clip.clip_id: round((clip.end - clip.start) * 25) if clip.end else 0 for clip in val.clips}
+    frames = {clip.clip_id: clip.length(25) for clip in val.clips}
     assert {row["video"]: row["frame_length"] for row in rows.values()} == frames
 
 

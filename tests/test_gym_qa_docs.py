@@ -28,7 +28,7 @@ def test_commands_exist_with_their_options(page):
     assert found
     for _, verb, *words in found:
         config = load(f"{VERBS[verb].module}:{VERBS[verb].config}")
-        options = {word.removeprefix("--") for word in words if word.startswith("--")}
+        options = {word.removeprefix("--").replace("-", "_") for word in words if word.startswith("--")}
         assert options <= {field.name for field in fields(config)}, f"{verb} in {page.name}"
 
 

@@ -314,16 +314,18 @@ def test_finediving_dives_and_steps():
     table = READERS["finediving"][1]()
     assert [action.text for action in table.classes] == ["107B", "5253B"]
     assert [clip.label for clip in table.clips] == [0, 1, 1]
-    assert (table.clips[1].start, table.clips[1].end) == (10 / 25, 14 / 25)
+    # Pictures are numbered from 1: the tenth to the thirteenth are the frames 9 to 12.
+    assert table.clips[1].frames == (9, 13)
+    assert table.clips[1].length(25) == table.clips[1].length(30) == 4
     high = apply_scope("labels:1,0", [table])[0]
     assert [clip.label for clip in high.clips] == [1, 0, 0]
     with pytest.raises(GymQAError, match="10m"):
         apply_scope("10m", [table])  # a single action type is left
     steps = READERS["finediving steps"][1]()
     assert [action.name for action in steps.classes] == ["Back", "Entry"]
-    assert [(clip.clip_id, clip.label, clip.start) for clip in steps.clips[:2]] == [
-        ("10mPlatform_1_1", 0, 10 / 25),
-        ("10mPlatform_1_2", 1, 12 / 25),
+    assert [(clip.clip_id, clip.label, clip.frames) for clip in steps.clips[:2]] == [
+        ("10mPlatform_1_1", 0, (9, 11)),
+        ("10mPlatform_1_2", 1, (11, 13)),
     ]
 
 
