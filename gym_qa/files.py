@@ -12,6 +12,8 @@ from typing import Any
 
 from gym_qa.errors import GymQAError
 
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a character that takes two escapes
+_HALF = re.compile("[\ud800-\udfff]")
 _NAME = re.compile(r"[^\x00-\x1f\x7f/\\:]+")  # no control characters, no separators of any system
 
 
@@ -39,13 +41,22 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 def parse_json(text: str, place: str) -> Any:
     """The value that ``text`` spells; ``place`` is what an error calls it."""
     try:
-        return json.loads(text, object_pairs_hook=_without_repeats)
+        value = json.loads(text, object_pairs_hook=_without_repeats)
+        if _ESCAPED_HALF.search(text):
+            check_characters(json.dumps(value, ensure_ascii=False))
+        return value
     except json.JSONDecodeError as error:
         raise GymQAError(
             f"{place}, line {error.lineno}: not JSON ({error.msg}); the file may be cut off"
         ) from None
     except (ValueError, RecursionError) as error:
         raise GymQAError(f"{place}: not usable JSON ({error}); mend or download it again") from None
+
+
+def check_characters(text: str) -> None:
+    """Raises ValueError for a text that holds half a character (a lone surrogate), which no file can hold."""
+    if half := _HALF.search(text):
+        raise ValueError(f"half a character, {half[0]!a}, before {text[half.end() : half.end() + 20]!a}")
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -85,7 +96,7 @@ def write_text(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as temporary:
             temporary.write_bytes(text.encode("utf-8"))
-    except OSError as error:
+    except (OSError, UnicodeEncodeError) as error:
         raise GymQAError(f"{path}: cannot be written ({error}); choose another output") from None
 
 

@@ -1,7 +1,9 @@
 """Reading pickles without running anything in them.
 
 Only plain values come out: numbers, texts, lists, tuples, dicts, and NumPy arrays of numbers. The few NumPy
-names such files use are met by stand-ins that do no more than keep bytes; every other name is an error.
+names such files use are met by stand-ins that do no more than keep bytes; every other name is an error. A
+pickle may name one value many times, and values made of such values grow with every level, so what a file
+spells when all is written out is bounded too.
 """
 
 from __future__ import annotations
@@ -10,11 +12,15 @@ import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from gym_qa.errors import GymQAError
+from gym_qa.files import check_characters
+
+#: Values that a file may spell, each counted as often as it is named.
+MOST_VALUES = 2_000_000
 
 _NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"}
 
@@ -40,7 +46,8 @@ class _Array:
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, fortran, raw = state
         flat = np.frombuffer(raw, dtype.dtype)
-        self.values = flat.reshape(shape, order="F" if fortran else "C")
+        # An empty array may claim any length in its other directions.
+        self.values = flat.reshape(shape, order="F" if fortran else "C") if flat.size else flat
 
 
 def _reconstruct(*_: Any) -> _Array:
@@ -61,10 +68,39 @@ _STAND_INS: dict[str, Callable[..., Any] | type] = {"numpy.ndarray": _Array, "nu
 for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
     _STAND_INS |= {f"{_module}._reconstruct": _reconstruct, f"{_module}.scalar": _scalar}
 _STAND_INS["_codecs.encode"] = _encode
+_TUPLES = (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)
+
+
+def _bounded(load: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The unpickler's step that makes a tuple, bounded at once: its hash takes as long as what it spells."""
+
+    def step(unpickler: Any) -> None:
+        load(unpickler)
+        value = unpickler.stack[-1]
+        size = 1 + sum(unpickler.tuples.get(id(item), (1,))[0] for item in value)
+        _check_size(size)
+        unpickler.tuples[id(value)] = (size, value)
+
+    return step
+
+
+def _check_size(size: int) -> None:
+    if size > MOST_VALUES:
+        raise ValueError(f"written out it spells more than {MOST_VALUES} values")
 
 
 # The pure Python unpickler: the C one reserves memory for as many values as a mangled file claims to hold.
 class _PlainUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+    dispatch: ClassVar = {
+        opcode: _bounded(load) if bytes([opcode]) in _TUPLES else load
+        for opcode, load in pickle._Unpickler.dispatch.items()  # type: ignore[attr-defined]
+        if bytes([opcode]) != pickle.BYTEARRAY8  # no plain value, and memory for its claimed length
+    }
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.tuples: dict[int, tuple[int, tuple]] = {}  # by id: what it spells, and itself to keep its id
+
     def find_class(self, module: str, name: str) -> Any:
         if f"{module}.{name}" not in _STAND_INS:
             raise pickle.UnpicklingError(f"it names {module}.{name}, which plain data does not need")
@@ -86,10 +122,25 @@ def read_plain_pickle(path: Path) -> Any:
     except OSError as error:
         raise GymQAError(f"{path}: cannot be read ({error})") from None
     try:
-        return _unwrap(_PlainUnpickler(io.BytesIO(raw)).load())
+        value = _PlainUnpickler(io.BytesIO(raw)).load()
+        _check_size(_spelled(value, {}))
+        return _unwrap(value)
     except Exception as error:  # a mangled pickle can raise anything
         said = str(error) or type(error).__name__
         raise GymQAError(f"{path}: not a pickle of plain values ({said}); download it again") from None
+
+
+def _spelled(value: Any, known: dict[int, int]) -> int:
+    """How many values there are when every one is written out where it is named."""
+    if not isinstance(value, (dict, list, tuple, set, frozenset)):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = -1
+        inner = [*value, *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_spelled(item, known) for item in inner)
+    if known[id(value)] < 0:
+        raise ValueError("a value in it holds itself")
+    return known[id(value)]
 
 
 def _unwrap(value: Any) -> Any:
@@ -102,4 +153,8 @@ def _unwrap(value: Any) -> Any:
         return type(value)(_unwrap(item) for item in value)
     if not isinstance(value, (str, bytes, int, float, type(None))):
         raise ValueError(f"a {type(value).__name__} is no plain value")
+    if isinstance(value, int) and value.bit_length() > 64:
+        raise ValueError("a number of more than 64 bits is no plain value")
+    if isinstance(value, str):
+        check_characters(value)
     return value
