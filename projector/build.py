@@ -17,13 +17,17 @@ from projector.errors import ProjectorError
 from projector.mlp import LinearProjector, MLPProjector
 from projector.pool import PoolProjector
 from projector.queries import QFormerLayer, QueryProjector, ResamplerLayer
+from projector.standardize import Standardize
 
 WEIGHTS, CONFIG = "projector.safetensors", "projector.json"
+MEAN, DEVIATION = "standardize.mean", "standardize.deviation"  # among the weights
 
 
 @dataclass(frozen=True)
 class ProjectorSpec:
     """A projector's kind and sizes: ``(B, tokens, dim) → (B, num_tokens, hidden)``.
+
+    Projectors take features that `Standardize` has brought to unit size.
 
     Attributes:
         kind: one of ``PROJECTORS``.
@@ -41,8 +45,8 @@ class ProjectorSpec:
 
 
 PROJECTORS: dict[str, Callable[[ProjectorSpec], nn.Module]] = {
-    "linear": lambda spec: LinearProjector(spec.dim, spec.hidden, spec.tokens),
-    "mlp": lambda spec: MLPProjector(spec.dim, spec.hidden, spec.tokens),
+    "linear": lambda spec: LinearProjector(spec.dim, spec.hidden),
+    "mlp": lambda spec: MLPProjector(spec.dim, spec.hidden),
     "pool": lambda spec: PoolProjector(spec.dim, spec.hidden, spec.tokens, spec.num_tokens),
     "resampler": lambda spec: QueryProjector(
         ResamplerLayer, spec.dim, spec.hidden, spec.tokens, spec.num_tokens
@@ -52,19 +56,8 @@ PROJECTORS: dict[str, Callable[[ProjectorSpec], nn.Module]] = {
 TOKEN_BY_TOKEN = ("linear", "mlp")  # these give as many tokens as they get
 
 
-def fit_projector(projector: nn.Module, features: Tensor) -> None:
-    """Give a fresh projector the statistics of its training features ``(clips, tokens, dim)``.
-
-    Raises:
-        ProjectorError: for features that are not numbers.
-    """
-    if not bool(features.isfinite().all()):
-        raise ProjectorError("the features hold values that are not finite: extract them anew")
-    projector.get_submodule("standardize").fit(features)  # type: ignore[operator]
-
-
 def build_projector(spec: ProjectorSpec) -> nn.Module:
-    """A new projector.
+    """A new projector, ``(B, tokens, dim) → (B, num_tokens, hidden)``, for standardised features.
 
     Raises:
         ProjectorError: for an unknown kind or sizes that do not fit one another.
@@ -88,9 +81,19 @@ def parameter_count(spec: ProjectorSpec) -> int:
         return sum(parameter.numel() for parameter in build_projector(spec).parameters())
 
 
-def save_projector(folder: Path, spec: ProjectorSpec, state: dict[str, Tensor]) -> None:
-    """Write ``projector.safetensors`` and ``projector.json`` into ``folder``."""
+def save_projector(
+    folder: Path, spec: ProjectorSpec, state: dict[str, Tensor], standardize: Standardize
+) -> None:
+    """Write ``projector.safetensors`` and ``projector.json`` into ``folder``.
+
+    Args:
+        folder: made if it is not there.
+        spec: the projector's kind and sizes.
+        state: its weights.
+        standardize: the statistics of the features that it takes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    state = {**state, MEAN: standardize.mean, DEVIATION: standardize.deviation}
     weights = {name: tensor.detach().contiguous().cpu() for name, tensor in state.items()}
     save_file(weights, folder / f"{WEIGHTS}.tmp")
     os.replace(folder / f"{WEIGHTS}.tmp", folder / WEIGHTS)
@@ -117,20 +120,21 @@ def read_spec(folder: Path) -> ProjectorSpec:
     return ProjectorSpec(**values)
 
 
-def load_projector(folder: Path) -> tuple[ProjectorSpec, nn.Module]:
-    """The projector that ``save_projector`` wrote into ``folder``.
+def load_projector(folder: Path) -> tuple[ProjectorSpec, nn.Module, Standardize]:
+    """The projector that ``save_projector`` wrote into ``folder``, and the statistics that go before it.
 
     Raises:
         ProjectorError: when a file is missing, broken, or not what the configuration describes.
     """
     spec = read_spec(folder)
-    module = build_projector(spec)
+    module, standardize = build_projector(spec), Standardize(spec.tokens, spec.dim)
     file = folder / WEIGHTS
     try:
         state = load_file(file)
     except (OSError, SafetensorError) as error:
         raise ProjectorError(f"{file}: no readable projector weights ({error})") from error
-    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    wanted = {**module.state_dict(), MEAN: standardize.mean, DEVIATION: standardize.deviation}
+    expected = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if found != expected:
         wrong = sorted(
@@ -142,5 +146,6 @@ def load_projector(folder: Path) -> tuple[ProjectorSpec, nn.Module]:
             f"{name} is {found.get(name, 'missing')}, expected {expected.get(name, 'nothing of that name')}; "
             f"take {WEIGHTS} and {CONFIG} from the same run"
         )
+    standardize.mean, standardize.deviation = state.pop(MEAN).float(), state.pop(DEVIATION).float()
     module.load_state_dict(state)
-    return spec, module
+    return spec, module, standardize

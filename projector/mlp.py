@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from projector.standardize import Standardize
-
 
 class LinearProjector(nn.Module):
     """One linear map per token: ``(B, n, dim) → (B, n, hidden)``. ``(dim + 1) hidden`` parameters."""
 
-    def __init__(self, dim: int, hidden: int, tokens: int) -> None:
+    def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.standardize = Standardize(dim, tokens)
         self.linear = nn.Linear(dim, hidden)
 
     def forward(self, features: Tensor) -> Tensor:
         """``(B, n, dim)`` → ``(B, n, hidden)``."""
-        return self.linear(self.standardize(features))
+        return self.linear(features)
 
 
 class MLPProjector(nn.Module):
@@ -26,11 +23,10 @@ class MLPProjector(nn.Module):
     ``(dim + 1) hidden + (hidden + 1) hidden`` parameters.
     """
 
-    def __init__(self, dim: int, hidden: int, tokens: int) -> None:
+    def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.standardize = Standardize(dim, tokens)
         self.layers = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, hidden))
 
     def forward(self, features: Tensor) -> Tensor:
         """``(B, n, dim)`` → ``(B, n, hidden)``."""
-        return self.layers(self.standardize(features))
+        return self.layers(features)

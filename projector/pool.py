@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from projector.errors import ProjectorError
-from projector.standardize import Standardize
 
 
 class PoolProjector(nn.Module):
@@ -26,10 +25,9 @@ class PoolProjector(nn.Module):
                 "stretches; choose a divisor"
             )
         self.num_tokens = num_tokens
-        self.standardize = Standardize(dim, tokens)
         self.layers = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, hidden))
 
     def forward(self, features: Tensor) -> Tensor:
         """``(B, n, dim)`` → ``(B, num_tokens, hidden)``."""
-        stretches = self.standardize(features).unflatten(1, (self.num_tokens, -1))
+        stretches = features.unflatten(1, (self.num_tokens, -1))
         return self.layers(stretches.mean(2))

@@ -6,8 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from projector.standardize import Standardize
-
 DEPTH = 2
 HEAD_DIM = 64
 
@@ -51,7 +49,7 @@ class Reader(nn.Module):
         self.places = nn.Parameter(torch.randn(1, tokens, hidden) * 0.02)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Standardised features ``(B, n, dim)`` → ``(B, n, hidden)``."""
+        """``(B, n, dim)`` → ``(B, n, hidden)``."""
         return self.linear(features) + self.places
 
 
@@ -103,7 +101,6 @@ class QueryProjector(nn.Module):
 
     def __init__(self, layer: type[nn.Module], dim: int, hidden: int, tokens: int, num_tokens: int) -> None:
         super().__init__()
-        self.standardize = Standardize(dim, tokens)
         self.reader = Reader(dim, hidden, tokens)
         self.queries = nn.Parameter(torch.randn(1, num_tokens, hidden) * 0.02)
         self.layers = nn.ModuleList(layer(hidden) for _ in range(DEPTH))
@@ -112,7 +109,7 @@ class QueryProjector(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """``(B, n, dim)`` → ``(B, num_tokens, hidden)``."""
-        context = self.reader(self.standardize(features))
+        context = self.reader(features)
         queries = self.queries.expand(len(features), -1, -1)
         for layer in self.layers:
             queries = layer(queries, context)

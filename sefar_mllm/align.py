@@ -72,7 +72,7 @@ def align_projector(
     for _ in tqdm(range(steps), desc="aligning the projector", disable=not progress):
         chosen = torch.randint(len(questions), (BATCH,), generator=generator)
         features = torch.stack([one_view(store, questions[int(n)].video, generator) for n in chosen])
-        tokens = model.projector(features.to(model.device))
+        tokens = model.projector(model.standardize(features).to(model.device))
         similarity = F.normalize(tokens.mean(1) - centre, dim=-1) @ directions.T
         loss = F.cross_entropy(similarity / TEMPERATURE, labels[chosen].to(model.device))
         total = loss + (tokens.pow(2).mean(-1).sqrt() / size - 1).pow(2).mean()
@@ -86,7 +86,7 @@ def align_projector(
 def one_view(store: Features, clip: str, generator: torch.Generator) -> Tensor:
     """Features of a clip's view, drawn at random, ``(tokens, dim)``."""
     views = store[clip]
-    return views[int(torch.randint(len(views), (1,), generator=generator))].float()
+    return views[int(torch.randint(len(views), (1,), generator=generator))]
 
 
 def answer_embeddings(model: SefarMLLM, texts: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -65,9 +65,8 @@ def save_checkpoint(model: SefarMLLM, folder: Path, state: dict[str, Tensor] | N
         partial.rename(folder / ADAPTER)
         files.append(ADAPTER_WEIGHTS)
     if model.projector is not None and model.settings.projector is not None:
-        save_projector(
-            folder, model.settings.projector, part(state, "projector.") or model.projector.state_dict()
-        )
+        weights = part(state, "projector.") or model.projector.state_dict()
+        save_projector(folder, model.settings.projector, weights, model.standardize)
         files.append(PROJECTOR_WEIGHTS)
     model.tokenizer.save_pretrained(folder / TOKENIZER)
     values = {
@@ -143,17 +142,17 @@ def load_checkpoint(folder: Path, dtype: torch.dtype, device: torch.device | str
     language_model: PreTrainedModel | PeftModel = causal
     if ADAPTER_WEIGHTS in values["sha256"]:
         language_model = PeftModel.from_pretrained(causal, str(folder / ADAPTER))
-    projector = None
+    projector = standardize = None
     if config.projector is not None:
         try:
-            spec, projector = load_projector(folder)
+            spec, projector, standardize = load_projector(folder)
         except ProjectorError as error:
             raise SefarMLLMError(str(error)) from error
         if spec != config.projector:
             raise SefarMLLMError(f"{folder}: the projector is {spec}, but {CONFIG} says {config.projector}")
         projector.to(device)
     tokenizer = load_tokenizer(str(folder / TOKENIZER))
-    return SefarMLLM(language_model, tokenizer, projector, config).eval()
+    return SefarMLLM(language_model, tokenizer, projector, config, standardize).eval()
 
 
 def check_encoder(config: MLLMConfig, fingerprint: str, place: str) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gym_qa.questions import Question
+from projector.standardize import Standardize
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.prompts import IGNORED, Encoded, Prompter
 
@@ -41,7 +42,8 @@ class Features(Protocol):
 
 
 class Sample(TypedDict):
-    """One training sample: ids and labels of equal length, and features ``(tokens, dim)`` of one view."""
+    """One training sample: ids and labels of equal length, and features ``(tokens, dim)`` of one view, as
+    they are stored."""
 
     encoded: Encoded
     features: Tensor | None
@@ -134,7 +136,7 @@ class FinetuneDataset(Dataset[Sample]):
         if self.store is None or not shown:
             return {"encoded": encoded, "features": None}
         views = self.store[question.video]
-        return {"encoded": encoded, "features": views[int(rng.integers(len(views)))].float()}
+        return {"encoded": encoded, "features": views[int(rng.integers(len(views)))]}
 
     def order(self, epoch: int) -> np.ndarray:
         """The questions of one epoch, each once, shuffled so that every batch holds samples of like length.
@@ -155,16 +157,21 @@ class FinetuneDataset(Dataset[Sample]):
         return np.concatenate([lead, batches.reshape(-1), rest[whole:]])
 
 
-def collate(samples: Sequence[Sample]) -> dict[str, Tensor]:
-    """A batch for `SefarMLLM.forward`: ids, mask and labels ``(B, S)``, features ``(V, tokens, dim)``
-    of the ``V`` samples that have a video."""
+def collate(samples: Sequence[Sample], standardize: Standardize) -> dict[str, Tensor]:
+    """A batch for `SefarMLLM.forward`: ids, mask and labels ``(B, S)``, standardised features
+    ``(V, tokens, dim)`` of the ``V`` samples that have a video."""
     batch = pad(
         [sample["encoded"].ids for sample in samples], [sample["encoded"].labels for sample in samples]
     )
     features = [sample["features"] for sample in samples if sample["features"] is not None]
     if features:
-        batch["features"] = torch.stack(features)
+        batch["features"] = standardize(torch.stack(features))
     return batch
+
+
+def first_views(store: Features, clips: Sequence[str], standardize: Standardize) -> Tensor:
+    """Standardised features ``(clips, tokens, dim)`` of each clip's first view, for `SefarMLLM.embed`."""
+    return standardize(torch.stack([store[clip][0] for clip in clips]))
 
 
 def pad(ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]]) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from encoder.checkpoint import write_json
 from encoder.processes import leave_process_group_at_exit
 from encoder.store import FeatureStore
 from gym_qa.questions import Question, read_questions
-from projector.build import ProjectorSpec, fit_projector
+from projector.build import ProjectorSpec
 from sefar_mllm.align import align_projector
 from sefar_mllm.dataset import Features, FinetuneDataset, check_clips
 from sefar_mllm.errors import SefarMLLMError
@@ -121,7 +121,7 @@ def finetune(config: FinetuneConfig) -> Path:
     start = last_checkpoint(config)
     projector = trainer.mllm.projector
     if start is None and store is not None and projector is not None:
-        fit_projector(projector, training_features(questions, store))
+        trainer.mllm.standardize.fit(training_features(questions, store))
         align_projector(trainer.mllm, questions, store, config.align_steps, config.seed)
     if trainer.is_world_process_zero():
         prepare_output(config, start)
@@ -133,7 +133,7 @@ def finetune(config: FinetuneConfig) -> Path:
 def training_features(questions: list[Question], store: Features) -> Tensor:
     """First views of some 2,000 clips asked about at most, ``(clips, tokens, dim)``."""
     clips = sorted({question.video for question in questions})
-    return torch.stack([store[clip][0].float() for clip in clips[:: max(1, len(clips) // MOST_CLIPS)]])
+    return torch.stack([store[clip][0] for clip in clips[:: max(1, len(clips) // MOST_CLIPS)]])
 
 
 def check(config: FinetuneConfig) -> None:

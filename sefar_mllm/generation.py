@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from gym_qa.questions import Question
-from sefar_mllm.dataset import Features
+from sefar_mllm.dataset import Features, first_views
 from sefar_mllm.model import SefarMLLM
 
 NEW_TOKENS = 48
@@ -47,8 +47,8 @@ def generate_replies(
         )
         features = None
         if with_video and store is not None:
-            views = [store[clips[q.video] if clips else q.video][0].float() for q in batch]
-            features = torch.stack(views).to(model.device)
+            shown = [clips[q.video] if clips else q.video for q in batch]
+            features = first_views(store, shown, model.standardize).to(model.device)
         causal: Any = model.causal
         new = causal.generate(
             inputs_embeds=model.embed(ids, features),

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from projector.build import ProjectorSpec, build_projector
+from projector.standardize import Standardize
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.language_model import EMBEDDED, load_language_model, load_tokenizer
 from sefar_mllm.lora import LoraOptions, add_lora
@@ -64,6 +65,7 @@ class SefarMLLM(nn.Module):
         tokenizer: its tokenizer.
         projector: ``(B, n, dim) → (B, m, hidden)``; none for the language model without video.
         settings: what the model is made of; saved with it.
+        standardize: brings features to the size that the projector takes; by default leaves them as they are.
     """
 
     accepts_loss_kwargs = True  # tells `transformers.Trainer` to pass `num_items_in_batch`
@@ -74,13 +76,17 @@ class SefarMLLM(nn.Module):
         tokenizer: PreTrainedTokenizerBase,
         projector: nn.Module | None,
         settings: MLLMConfig,
+        standardize: Standardize | None = None,
     ) -> None:
         super().__init__()
         self.language_model = language_model
         self.tokenizer = tokenizer
         self.projector = projector
         self.settings = settings
-        video_tokens = 0 if settings.projector is None else settings.projector.num_tokens
+        spec = settings.projector
+        # No module: training in half precision casts all that modules hold, and all that they are given.
+        self.standardize = standardize or Standardize(*((spec.tokens, spec.dim) if spec else (0, 0)))
+        video_tokens = 0 if spec is None else spec.num_tokens
         self.prompter = Prompter(tokenizer, settings.prompt, video_tokens, settings.language_model)
         text_config = self.causal.config.get_text_config()
         self.softcap: float | None = getattr(text_config, "final_logit_softcapping", None)
@@ -189,7 +195,8 @@ class SefarMLLM(nn.Module):
 
         Args:
             ids: token ids; a row holds one ``VIDEO_ID`` for each of the projector's tokens, or none.
-            features: ``(V, n, dim)``, of the ``V`` rows with places for a video, in their order; or none.
+            features: standardised, ``(V, n, dim)``, of the ``V`` rows with places for a video, in their
+                order; or none.
         """
         places = ids == VIDEO_ID
         words = self.causal.get_input_embeddings()(ids.masked_fill(places, 0))
@@ -232,7 +239,7 @@ class SefarMLLM(nn.Module):
             ids: ``(B, S)``, padded on the right.
             attention_mask: ``(B, S)``, 1 for tokens and 0 for padding.
             labels: ``(B, S)``, aligned with ``ids``; ``IGNORED`` carries no loss.
-            features: ``(V, n, dim)``, of the rows that have places for a video.
+            features: standardised, ``(V, n, dim)``, of the rows that have places for a video.
             num_items_in_batch: divide the summed loss by this rather than by this batch's supervised tokens,
                 so that accumulated batches weigh every token alike.
 

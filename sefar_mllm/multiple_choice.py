@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gym_qa.questions import Question
-from sefar_mllm.dataset import Features
+from sefar_mllm.dataset import Features, first_views
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.model import SefarMLLM
 from sefar_mllm.scoring import log_likelihoods
@@ -89,7 +89,7 @@ def score_questions(
         shown = None
         if with_video and store is not None:
             names = [questions[number].video for number in batch]
-            shown = torch.stack([store[clips[name] if clips else name][0].float() for name in names])
+            shown = first_views(store, [clips[name] if clips else name for name in names], model.standardize)
         rows = [asked[number] for number in batch]
         candidates = [(*row.letters, *row.texts) for row in rows]
         found = log_likelihoods(model, [row.prompt for row in rows], candidates, shown)

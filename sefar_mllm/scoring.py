@@ -73,7 +73,7 @@ def log_likelihoods(
         model: in eval mode.
         prompts: ids of each prompt, places for the video included.
         candidates: for each prompt, the ids of its candidate answers.
-        features: ``(prompts, n, dim)``, or none for prompts without a video.
+        features: standardised, ``(prompts, n, dim)``, or none for prompts without a video.
 
     Returns:
         For each prompt, one number per candidate.

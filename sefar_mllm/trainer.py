@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,11 @@ class MLLMTrainer(Trainer):
         self.store = store
         self.mllm = model
         super().__init__(
-            model=model, args=args, data_collator=collate, eval_dataset=list(validation) or None, **arguments
+            model=model,
+            args=args,
+            data_collator=partial(collate, standardize=model.standardize),
+            eval_dataset=list(validation) or None,
+            **arguments,
         )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
@@ -166,8 +171,9 @@ def load_trained(model: SefarMLLM, folder: Path) -> None:
     if isinstance(model.language_model, PeftModel):
         set_peft_model_state_dict(model.language_model, load_file(folder / ADAPTER_WEIGHTS))
     if model.projector is not None:
-        _, projector = load_projector(folder)
+        _, projector, saved = load_projector(folder)
         model.projector.load_state_dict(projector.state_dict())
+        model.standardize.mean, model.standardize.deviation = saved.mean, saved.deviation
 
 
 class MetricsFile(TrainerCallback):

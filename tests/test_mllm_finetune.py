@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from encoder.store import FeatureStore
 from gym_qa.questions import read_questions
+from projector.standardize import Standardize
 from sefar_mllm.checkpoint import ADAPTER_WEIGHTS, PROJECTOR_WEIGHTS
 from sefar_mllm.cli import main
 from sefar_mllm.dataset import FinetuneDataset, collate
@@ -75,6 +76,37 @@ def test_the_precision_reaches_the_training_loop(world, tmp_path, precision, mix
     assert {p.dtype for p in trainer.model.parameters() if p.requires_grad} == {torch.float32}
     frozen = {p.dtype for p in trainer.model.parameters() if not p.requires_grad}
     assert frozen == {torch.bfloat16 if precision == "bf16" else torch.float32}
+
+
+def test_training_and_scoring_see_the_same_features_in_float32(world, tmp_path, monkeypatch):
+    """Far from zero and close together, as encoders give them: in bfloat16 nothing would be left of them."""
+    questions = easy_questions(24)
+    pattern = torch.tensor([1.0, -1, 0.5, -0.25, 1, -1, 0.5, -0.25])
+    clips = {q.video: 10 + 0.05 * pattern.roll(q.label).expand(2, 3, 8) for q in questions}
+    store = easy_store(tmp_path / "store", questions)
+    store.add(clips)
+    shown: dict[bool, list[torch.Tensor]] = {True: [], False: []}
+    embed = SefarMLLM.embed
+
+    def noted(self, ids, features):
+        if features is not None:
+            shown[self.training] += list(features)
+        return embed(self, ids, features)
+
+    monkeypatch.setattr(SefarMLLM, "embed", noted)
+    settings = {"features": tmp_path / "store", "precision": "bf16", "max_steps": 3, "video_dropout": 0.0}
+    run = finetune(config(world, tmp_path / "run", align_steps=5, **settings))
+    evaluate(
+        EvaluateConfig(run, world / "train.jsonl", tmp_path / "out", tmp_path / "store", precision="bf16")
+    )
+    stacked = torch.stack([clip[0] for clip in clips.values()])
+    mean = stacked.mean(0)
+    wanted = (stacked - mean) / (stacked - mean).pow(2).mean((0, 1)).sqrt()
+    assert all(len(features) == 24 and features[0].dtype == torch.float32 for features in shown.values())
+    for features in shown.values():
+        distances = torch.cdist(torch.stack(features).flatten(1), wanted.flatten(1))
+        assert distances.min(1).values.max() < 1e-5
+        assert distances.min(0).values.max() < 1e-5
 
 
 def test_half_precision_without_a_gpu_is_refused(world, tmp_path):
@@ -143,7 +175,7 @@ def test_merged_is_unmerged(world, taught, tmp_path):
     plain = AutoModelForCausalLM.from_pretrained(merged)  # a folder like any other of Transformers
     words = torch.randint(0, 300, (2, 9))
     with torch.no_grad():
-        torch.testing.assert_close(plain(words).logits, after.causal(words).logits)
+        torch.testing.assert_close(plain(words).logits, after.causal(words).logits, atol=1e-4, rtol=1e-4)
     with pytest.raises(SefarMLLMError, match="exists"):
         merge(MergeConfig(taught, merged))
     with pytest.raises(SefarMLLMError, match="no adapter"):
@@ -255,8 +287,8 @@ def test_accumulated_batches_are_one_batch(world, tmp_path):
     settings = {"max_steps": 3, "trainer": {**QUIET, "max_grad_norm": 0.0}}
     one = weights(finetune(config(world, tmp_path / "one", batch_size=8, **settings)))
     two = weights(finetune(config(world, tmp_path / "two", batch_size=4, accumulation=2, **settings)))
-    for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, atol=2e-5, rtol=1e-4)
+    for name, tensor in one.items():  # Adam makes steps of 0.01 of gradients as small as rounding, too
+        torch.testing.assert_close(two[name], tensor, atol=1e-4, rtol=1e-4)
 
 
 def test_language_model_that_does_not_exist(world, tmp_path, capsys):
@@ -332,7 +364,8 @@ def test_padding_is_under_a_tenth():
         for n, q in enumerate(data.questions)
     ]
     data = FinetuneDataset(data.questions, None, data.prompter, 1500, 8, 0)
-    masks = [collate([data[8 * batch + k] for k in range(8)])["attention_mask"] for batch in range(150)]
+    batches = [[data[8 * batch + k] for k in range(8)] for batch in range(150)]
+    masks = [collate(samples, Standardize(0, 0))["attention_mask"] for samples in batches]
     padding = 1 - sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
     assert padding < 0.10
 

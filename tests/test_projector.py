@@ -13,12 +13,12 @@ from projector.build import (
     PROJECTORS,
     ProjectorSpec,
     build_projector,
-    fit_projector,
     load_projector,
     parameter_count,
     save_projector,
 )
 from projector.errors import ProjectorError
+from projector.standardize import Standardize
 
 
 def spec(kind: str, dim: int = 10, hidden: int = 16, tokens: int = 8) -> ProjectorSpec:
@@ -70,33 +70,45 @@ def test_pooling_is_the_mean_over_stretches():
     torch.testing.assert_close(module(features), expected)
 
 
-@pytest.mark.parametrize("kind", PROJECTORS)
-def test_scale_and_offset_of_an_encoder_do_not_matter(kind):
-    one, other = build_projector(spec(kind)), build_projector(spec(kind))
-    other.load_state_dict(one.state_dict())
+def test_scale_and_offset_of_an_encoder_do_not_matter():
+    one, other = Standardize(8, 10), Standardize(8, 10)
     features = torch.randn(50, 8, 10)
+    assert torch.equal(one(features), features)
     features[..., 3] = 7.0  # a number that never varies says nothing
     scale = 10.0 ** torch.arange(-4, 6)
     changed = scale * (features + 10 * torch.randn(8, 10))
-    fit_projector(one, features)
-    fit_projector(other, changed)
+    one.fit(features)
+    other.fit(changed)
     torch.testing.assert_close(other(changed), one(features), atol=1e-3, rtol=0)
-    standard = one.standardize(features)
+    standard = one(features)
     assert standard.mean(0).abs().max() < 1e-5
     expected = torch.tensor([0.0 if k == 3 else 1.0 for k in range(10)])
     torch.testing.assert_close(standard.pow(2).mean((0, 1)), expected, atol=1e-4, rtol=0)
     with pytest.raises(ProjectorError, match="not finite"):
-        fit_projector(one, torch.full((2, 8, 10), torch.nan))
+        one.fit(torch.full((2, 8, 10), torch.nan))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_standardised_features_are_float32(dtype):
+    features = (10 + 0.05 * torch.randn(50, 8, 10)).to(dtype)
+    standardize = Standardize(8, 10)
+    standardize.fit(features)
+    found = standardize(features)
+    assert found.dtype == torch.float32
+    exact = features.double()
+    exact = (exact - exact.mean(0)) / (exact - exact.mean(0)).pow(2).mean((0, 1)).sqrt()
+    torch.testing.assert_close(found.double(), exact, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("kind", PROJECTORS)
 def test_saved_and_loaded(kind, tmp_path):
-    module = build_projector(spec(kind))
-    save_projector(tmp_path, spec(kind), module.state_dict())
-    found, loaded = load_projector(tmp_path)
+    module, standardize = build_projector(spec(kind)), Standardize(8, 10)
+    standardize.fit(3 + torch.randn(5, 8, 10))
+    save_projector(tmp_path, spec(kind), module.state_dict(), standardize)
+    found, loaded, again = load_projector(tmp_path)
     features = torch.randn(2, 8, 10)
     assert found == spec(kind)
-    assert torch.equal(module(features), loaded(features))
+    assert torch.equal(module(standardize(features)), loaded(again(features)))
     assert not list(tmp_path.glob("*.tmp"))
 
 
@@ -117,7 +129,7 @@ def test_sizes_that_do_not_fit(changes, message):
 def test_broken_files_are_named(tmp_path):
     with pytest.raises(ProjectorError, match=r"projector\.json"):
         load_projector(tmp_path)
-    save_projector(tmp_path, spec("mlp"), build_projector(spec("mlp")).state_dict())
+    save_projector(tmp_path, spec("mlp"), build_projector(spec("mlp")).state_dict(), Standardize(8, 10))
     text = (tmp_path / "projector.json").read_text(encoding="utf-8")
     for broken in ("[", "[]", json.dumps({**json.loads(text), "dim": "ten"}), json.dumps({"kind": "mlp"})):
         (tmp_path / "projector.json").write_text(broken, encoding="utf-8")
@@ -128,6 +140,9 @@ def test_broken_files_are_named(tmp_path):
     state = load_file(weights)
     save_file({**state, "layers.0.bias": torch.ones(11)}, weights)
     with pytest.raises(ProjectorError, match=r"layers\.0\.bias is \(11,\), expected \(16,\)"):
+        load_projector(tmp_path)
+    save_file({name: tensor for name, tensor in state.items() if name != "standardize.mean"}, weights)
+    with pytest.raises(ProjectorError, match=r"standardize\.mean is missing, expected \(8, 10\)"):
         load_projector(tmp_path)
     weights.write_bytes(b"\x80\x04not safetensors")
     with pytest.raises(ProjectorError, match="no readable projector weights"):
