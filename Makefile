@@ -1,15 +1,18 @@
 PYTHON ?= python3
 VENV ?= .venv
+OLDEST ?= .venv-oldest
 SIZE ?= mini
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint clean help
+.PHONY: demo test test-slow test-oldest rehearse lint clean help
 
 help:
 	@echo "make demo [SIZE=tiny|mini|full]   the whole path, ending in runs/demo/report.html"
 	@echo "make test                         the test suite (under 8 minutes on 2 cores)"
 	@echo "make test-slow                    the long tests"
+	@echo "make rehearse                     every shipped configuration, as it stands, on small things of the real kind"
+	@echo "make test-oldest                  the test suite with the oldest versions that pyproject.toml allows"
 	@echo "make lint                         ruff and mypy"
 
 $(STAMP): pyproject.toml requirements-assets.txt
@@ -27,6 +30,18 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+rehearse: $(STAMP)
+	$(BIN)/python -m pytest tests/test_rehearsal*.py tests/test_mllm_sharded.py
+
+# Of what a machine's several package indexes hold, the oldest that fits; by uv, as pip always takes the newest.
+test-oldest:
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/pip install -q uv
+	VIRTUAL_ENV=$(OLDEST) $(OLDEST)/bin/uv pip install --resolution lowest-direct \
+		--index-strategy unsafe-best-match -e '.[dev]'
+	VIRTUAL_ENV=$(OLDEST) $(OLDEST)/bin/uv pip install --no-deps -r requirements-assets.txt
+	$(OLDEST)/bin/python -m pytest -m "not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -25,7 +25,8 @@ class DoctorConfig:
     Every frame of every video is decoded. Clips that are missing, unreadable or too short, and videos that
     are odd, are reported with the line of their list. For a language model, the memory of a fine-tuning step
     is told, part by part, and whether it fits on this machine; its weights are not loaded. The exit status
-    tells whether a clip cannot be used or the memory is too little.
+    tells whether a clip cannot be used or the memory is too little. The self-test runs every step of the path
+    on this machine, small.
 
     Attributes:
         clips: Clip lists to look through.
@@ -46,6 +47,7 @@ class DoctorConfig:
         device: auto, cpu or cuda.
         memory: GB to fit into, to plan for another machine; by default what is free on this one.
         output: JSON file to write the report to.
+        self_test: Render, train, fine-tune a two-layer Vicuna, answer, merge and ask, on the device; minutes.
     """
 
     clips: list[Path] = field(default_factory=list)
@@ -65,6 +67,7 @@ class DoctorConfig:
     device: str = "auto"
     memory: float | None = None
     output: Path | None = None
+    self_test: bool = False
 
 
 def doctor(config: DoctorConfig) -> dict[str, Any]:
@@ -78,9 +81,14 @@ def doctor(config: DoctorConfig) -> dict[str, Any]:
         SefarMLLMError: Something is found that would stop training; the report is written all the same.
         EncoderError: A clip list is not there or does not parse.
     """
-    if not config.clips and config.language_model is None:
+    if config.self_test:
+        from sefar_mllm.self_test import self_test  # everything, which the other examinations do without
+
+        self_test(chosen_device(config))
+    elif not config.clips and config.language_model is None:
         raise SefarMLLMError(
-            "doctor: nothing to look at; give --clips, one or more clip lists, or --language-model"
+            "doctor: nothing to look at; give --clips, one or more clip lists, --language-model or "
+            "--self-test"
         )
     report: dict[str, Any] = {}
     complaints: list[str] = []
@@ -108,10 +116,15 @@ def doctor(config: DoctorConfig) -> dict[str, Any]:
     return report
 
 
+def chosen_device(config: DoctorConfig) -> str:
+    """The device that is examined."""
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    return automatic if config.device == "auto" else config.device
+
+
 def memory_fit(config: DoctorConfig, language_model: str) -> Fit:
     """The memory of the fine-tuning step that ``config`` describes."""
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    device = automatic if config.device == "auto" else config.device
+    device = chosen_device(config)
     on_gpu = torch.device(device).type == "cuda"
     # A GPU that is planned for and not there multiplies in bfloat16, as all of the last years do.
     planned = config.precision == "auto" and on_gpu and not torch.cuda.is_available()
