@@ -95,14 +95,16 @@ class FrameCache:
 
 
 def _key(clip: Clip) -> str:
-    return f"{clip.path}|{clip.start}|{clip.end}"
+    rate = "" if clip.rate is None else f"|{clip.rate}"
+    return f"{clip.path}|{clip.start}|{clip.end}{rate}"
 
 
 def _fingerprint(clips: list[Clip], short_side: int | None, reader: str) -> str:
     digest = hashlib.sha256(f"{short_side} {reader}".encode())
     for clip in sorted({_key(clip): clip for clip in clips}.values(), key=_key):
-        facts = clip.path.stat()
-        digest.update(f"\n{_key(clip)} {facts.st_size} {facts.st_mtime_ns}".encode())
+        for path in (clip.path, *(sorted(clip.path.iterdir()) if clip.path.is_dir() else ())):
+            facts = path.stat()
+            digest.update(f"\n{_key(clip)} {path.name} {facts.st_size} {facts.st_mtime_ns}".encode())
     return digest.hexdigest()[:16]
 
 

@@ -77,7 +77,8 @@ def extract(config: ExtractConfig) -> FeatureStore:
     """Extracts the features of all clips that the store has not yet.
 
     Raises:
-        EncoderError: A clip list, video or encoder is at fault, or the store holds other features.
+        EncoderError: A clip list or the encoder is at fault, the store holds other features, or, once all
+            others are stored, a clip could not be read.
     """
     clips: dict[str, Clip] = {}
     for path in config.clips:
@@ -97,7 +98,8 @@ def extract(config: ExtractConfig) -> FeatureStore:
         source = open_source(todo, config.short_side, config.reader, config.cache, config.workers)
         with tqdm(total=len(todo), desc="extracting", unit="clip") as bar:
             shard: dict[str, Tensor] = {}
-            for name, tokens in _encoded(config, encoder, todo, source, torch.device(device)):
+            broken: list[str] = []
+            for name, tokens in _encoded(config, encoder, todo, source, torch.device(device), broken):
                 shard[name] = tokens.to(DTYPES[config.dtype])
                 if len(shard) == SHARD_CLIPS:
                     store.add(shard)
@@ -105,6 +107,11 @@ def extract(config: ExtractConfig) -> FeatureStore:
                 bar.update()
             if shard:
                 store.add(shard)
+        if broken:
+            raise EncoderError(
+                f"{len(broken)} of {len(todo)} clips cannot be read, the others are stored; mend these "
+                f"or take them out of the list: {'; '.join(broken[:3])}{' …' if len(broken) > 3 else ''}"
+            )
     return store
 
 
@@ -184,8 +191,9 @@ def _encoded(
     clips: list[Clip],
     source: FrameSource,
     device: torch.device,
+    broken: list[str],
 ) -> Iterator[tuple[str, Tensor]]:
-    """Clip ids and their tokens ``(views, num_tokens, dim)``."""
+    """Clip ids and tokens ``(views, num_tokens, dim)``; what is wrong with the others goes to ``broken``."""
     loader: DataLoader[Any] = DataLoader(
         _ViewFrames(config, encoder, clips, source),
         batch_size=config.batch,
@@ -193,12 +201,10 @@ def _encoded(
         collate_fn=_as_list,
     )
     for items in loader:
-        broken = [item for item in items if isinstance(item, str)]
-        if broken:
-            raise EncoderError(broken[0])
+        broken += [item for item in items if isinstance(item, str)]
         # Clips of one size go through together; videos of other sizes have their own turn.
         by_size: dict[tuple[int, ...], list[tuple[str, Frames]]] = {}
-        for clip, frames in items:
+        for clip, frames in (item for item in items if not isinstance(item, str)):
             by_size.setdefault(frames.shape, []).append((clip, frames))
         for group in by_size.values():
             frames = torch.stack([torch.from_numpy(frames) for _, frames in group]).to(device)

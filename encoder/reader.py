@@ -104,7 +104,10 @@ def clip_span(clip: Clip, facts: VideoFacts) -> tuple[int, int]:
     if clip.start is None and clip.end is None:
         return 0, facts.n_frames
     if not facts.fps:
-        raise EncoderError(f"{clip}: no frame rate is known, by which its span in seconds could be found")
+        raise EncoderError(
+            f"{clip}: no frame rate is known, by which its span in seconds could be found; for a folder of "
+            "pictures give 'rate'"
+        )
     first = 0 if clip.start is None else _frame_at(clip.start, facts)
     last = facts.n_frames if clip.end is None else _frame_at(clip.end, facts)
     # Annotated ends lie now and then a few frames behind the video's.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -176,16 +177,29 @@ class Training:
         self.recipe.after_update(epoch)
 
     def _next(self, batches: Iterator[Batch]) -> Batch:
-        """The next batch; clips that cannot be read are reported, counted and left out."""
+        """The next batch, without the clips that cannot be read."""
         batch = next(batches)
+        self._count_broken(batch)
+        if not batch.clips:
+            raise EncoderError(batch.broken[0])
+        return batch.to(self.accelerator.device)
+
+    def _count_broken(self, batch: Batch) -> None:
+        """Reports and counts a batch's clips that cannot be read and are left out of it."""
         for message in batch.broken:
             if message not in self.broken:
                 self.broken.add(message)
                 self.folder.log({"update": self.update, "broken": message})
                 tqdm.write(f"left out ({len(self.broken)} so far): {message}")
-        if len(self.broken) > self.config.max_broken or not batch.clips:
-            raise EncoderError(batch.broken[0])
-        return batch.to(self.accelerator.device)
+            if len(self.broken) > self.config.max_broken:
+                raise EncoderError(message)
+
+    def _readable(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Batches for evaluation, without the clips that cannot be read."""
+        for batch in batches:
+            self._count_broken(batch)
+            if batch.clips:
+                yield replace(batch, broken=[])
 
     @torch.no_grad()
     def _check_finite(self, losses: dict[str, Tensor], batches: list[Batch]) -> None:
@@ -223,7 +237,7 @@ class Training:
         accelerator, batches = self.accelerator, self.lists.validation_batches()
         hidden = not accelerator.is_local_main_process
         with tqdm(batches, desc="evaluating", leave=False, disable=hidden) as shown:
-            scores, labels, _ = predict(self.networks(), shown, accelerator)
+            scores, labels, _ = predict(self.networks(), self._readable(shown), accelerator)
         found = {f"{name}_{k}": v for name, s in scores.items() for k, v in accuracies(s, labels).items()}
         self.evaluation = found
         self._log({"epoch": epoch, **found})

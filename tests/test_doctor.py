@@ -14,6 +14,7 @@ from encoder_videos import counting_frames, write_video
 
 import encoder.scan
 from encoder.elements import TemporalElements
+from encoder.pyav_reader import PyAVReader
 from encoder.scan import VideoScan, scan_clips, scan_video
 from sefar_mllm.cli import main
 
@@ -123,6 +124,32 @@ def test_a_video_that_kills_its_worker_is_found(folder, monkeypatch):
     assert report.unusable == 1
     assert [f.line for f in report.findings] == [3, 4]
     assert "ends the process" in report.findings[0].reason
+
+
+def test_a_frame_that_is_another_one_when_read_alone_is_found(folder, monkeypatch):
+    read = PyAVReader.read
+
+    def one_too_late(self, indices):
+        return read(self, indices if len(indices) > 1 else [max(0, indices[0] - 1)])
+
+    monkeypatch.setattr(PyAVReader, "read", one_too_late)
+    found = scan_video(folder / "good.mp4")
+    assert found.error.startswith(f"{folder / 'good.mp4'}: frame 39 is another one when it is read alone")
+    monkeypatch.undo()
+    assert scan_video(folder / "good.mp4").error == ""
+
+
+@pytest.mark.parametrize("raised", [ZeroDivisionError("odd"), MemoryError(), LookupError("codec")])
+def test_an_error_of_any_class_is_a_line(raised, folder, monkeypatch):
+    def fails(self, indices):
+        raise raised
+
+    monkeypatch.setattr(PyAVReader, "read", fails)
+    path = folder / "any.csv"
+    path.write_text("good.mp4 0\n")
+    report = scan_clips([path], TemporalElements.parse("4"), workers=1)
+    said = str(raised) or type(raised).__name__
+    assert [finding.reason for finding in report.findings] == [f"{folder / 'good.mp4'}: {said}"]
 
 
 def test_the_verb_tells_by_its_exit_status_and_writes_the_report(folder, tmp_path, capsys):

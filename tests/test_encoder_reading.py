@@ -323,10 +323,20 @@ def shorten(data: Path) -> None:
     write_video(data / "train3.mp4", counting_frames(3))
 
 
+def estrange(data: Path) -> None:
+    path = data / "train3.mp4"
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+
+
 @pytest.mark.parametrize("cache", [False, True])
 @pytest.mark.parametrize(
     ("spoil", "message"),
-    [(remove, "is not there"), (cut, "fetch it again"), (shorten, "has 3 frames, fewer than the 4")],
+    [
+        (remove, "is not there"),
+        (cut, "fetch it again"),
+        (shorten, "has 3 frames, fewer than the 4"),
+        (estrange, "no decoder is known for it"),
+    ],
 )
 @pytest.mark.parametrize("verb", ["train-encoder", "extract-features"])
 def test_a_bad_video_ends_a_verb_with_one_message(verb, spoil, message, cache, data, tmp_path, capfd):

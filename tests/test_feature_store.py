@@ -1,6 +1,7 @@
 """The feature store: what is extracted, kept, told and refused."""
 
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,22 @@ def test_extraction_goes_on_where_it_was_stopped(sefar, data, tmp_path, monkeypa
     for clip in whole.shards:
         torch.testing.assert_close(store[clip], whole[clip], rtol=1e-4, atol=1e-5)
     assert not seen
+
+
+def test_clips_that_cannot_be_read_do_not_keep_the_others_from_the_store(sefar, data, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(data.parent, folder)
+    bad = [folder / f"clip{i}.mp4" for i in (1, 4)]
+    for path in bad:
+        path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(
+        EncoderError, match=r"2 of 6 clips cannot be read.*clip1\.mp4: no decoder.*clip4\.mp4"
+    ):
+        extract(configure(sefar, folder / data.name, tmp_path / "store"))
+    assert sorted(FeatureStore.open(tmp_path / "store").shards) == ["clip0", "clip2", "clip3", "clip5"]
+    for path in bad:
+        shutil.copy(data.parent / path.name, path)
+    assert len(extract(configure(sefar, folder / data.name, tmp_path / "store")).shards) == 6
 
 
 def test_features_of_another_encoder_are_refused(sefar, data, tmp_path):

@@ -120,6 +120,11 @@ def test_the_verb_prints_the_answer_and_saves_the_frames(world, tmp_path, capsys
     assert (tmp_path / "clip2.png").is_file()
     assert main(["ask", *arguments, "--options", "[one]"]) == 2
     assert "only one" in capsys.readouterr().err
+    unknown = tmp_path / "unknown.mp4"
+    unknown.write_bytes((world / "videos" / "clip2.mp4").read_bytes().replace(b"avc1", b"zzzz"))
+    assert main(["ask", str(unknown), *arguments[1:], *options]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: {unknown}: no decoder is known for it")
 
 
 def test_the_questions_of_a_file(world, tmp_path, capsys):
