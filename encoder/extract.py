@@ -17,7 +17,7 @@ from encoder.data import FrameSource, derive_seed, open_source
 from encoder.errors import EncoderError
 from encoder.reader import Frames
 from encoder.store import FeatureStore, ordered_fingerprint
-from encoder.visual import VisualEncoder, open_encoder
+from encoder.visual import VisualEncoder, located, open_encoder
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 SHARD_CLIPS = 512
@@ -119,6 +119,7 @@ def _open_store(config: ExtractConfig, encoder: VisualEncoder) -> FeatureStore:
     identity = ordered_fingerprint(encoder.fingerprint, config.frame_order)
     facts = {
         "encoder": config.encoder,
+        "location": located(config.encoder),
         "fingerprint": identity,
         "sampling": str(encoder.sampling),
         "dim": encoder.dim,

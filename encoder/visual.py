@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
@@ -124,6 +126,13 @@ def open_encoder(spec: str, device: str | torch.device = "cpu") -> VisualEncoder
         f"encoder {spec!r}: expected 'sefar:FOLDER', 'timm:NAME', 'hf:NAME-OR-FOLDER' or "
         "'efficientnet-lite0', with options as in 'sefar:FOLDER?tokens=clip'"
     )
+
+
+def located(spec: str) -> str:
+    """The same encoder, named so that it is found from any folder: a folder of its own in full."""
+    parsed = EncoderSpec.parse(spec)
+    folder = Path(parsed.name).expanduser()
+    return spec.replace(parsed.name, os.path.abspath(folder), 1) if parsed.name and folder.is_dir() else spec
 
 
 def fingerprint(network: nn.Module, facts: dict[str, Any]) -> str:

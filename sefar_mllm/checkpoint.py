@@ -18,11 +18,16 @@ from transformers import PreTrainedModel
 
 from projector.build import ProjectorSpec, load_projector, save_projector
 from projector.errors import ProjectorError
+from sefar_mllm.base_model import fingerprint
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.language_model import load_language_model, load_tokenizer
+from sefar_mllm.frame import Frame
+from sefar_mllm.kept_tokenizer import save_tokenizer
+from sefar_mllm.language_model import EMBEDDED, EMBEDDED_ON_HUB, load_language_model, load_tokenizer
 from sefar_mllm.model import EncoderIdentity, MLLMConfig, SefarMLLM
+from sefar_mllm.places import find_encoder, find_language_model, seen_from
 from sefar_mllm.prompts import PromptConfig
 
+FORMAT = 2
 CONFIG, ADAPTER, TOKENIZER = "sefar_mllm.json", "adapter", "tokenizer"
 ADAPTER_WEIGHTS = f"{ADAPTER}/adapter_model.safetensors"
 PROJECTOR_WEIGHTS = "projector.safetensors"
@@ -55,23 +60,32 @@ def save_checkpoint(model: SefarMLLM, folder: Path, state: dict[str, Tensor] | N
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).unlink(missing_ok=True)
-    files = []
+    settings, files = model.settings, []
     if isinstance(model.language_model, PeftModel):
         partial = folder / f"{ADAPTER}.tmp"
+        if settings.language_model == EMBEDDED:
+            # Otherwise a folder of this machine's user.
+            model.language_model.active_peft_config.base_model_name_or_path = EMBEDDED_ON_HUB
         model.language_model.save_pretrained(
             str(partial), state_dict=part(state, "language_model."), save_embedding_layers=False
         )
+        (partial / "README.md").unlink(missing_ok=True)  # an empty form, with the language model's folder
         shutil.rmtree(folder / ADAPTER, ignore_errors=True)
         partial.rename(folder / ADAPTER)
         files.append(ADAPTER_WEIGHTS)
-    if model.projector is not None and model.settings.projector is not None:
+    if model.projector is not None and settings.projector is not None:
         weights = part(state, "projector.") or model.projector.state_dict()
-        save_projector(folder, model.settings.projector, weights, model.standardize)
+        save_projector(folder, settings.projector, weights, model.standardize)
         files.append(PROJECTOR_WEIGHTS)
-    model.tokenizer.save_pretrained(folder / TOKENIZER)
+    save_tokenizer(model.tokenizer, folder / TOKENIZER, model.probe)
+    merged = settings.language_model == MERGED
     values = {
-        "format": 1,
-        **asdict(model.settings),
+        "format": FORMAT,
+        **asdict(settings),
+        "frame": asdict(model.prompter.frame),
+        "probe": model.prompter.probe(),
+        "base": fingerprint(str(folder)) if merged else model.base or fingerprint(settings.language_model),
+        "seen_from_here": seen_from(folder, settings),
         "architecture": architecture(model.causal),
         "sha256": {name: digest(folder / name) for name in files},
         "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
@@ -91,22 +105,31 @@ def part(state: dict[str, Tensor] | None, prefix: str) -> dict[str, Tensor] | No
 def read_config(folder: Path) -> tuple[MLLMConfig, dict[str, Any]]:
     """A checkpoint's configuration, and the file's whole content.
 
+    Folders that are no longer where they were are looked for where they were seen from the checkpoint.
+
     Raises:
         SefarMLLMError: when ``folder`` is no checkpoint, or its weights are not those saved with it.
     """
     file = folder / CONFIG
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-        encoder = values["encoder"]
-        projector = values["projector"]
+        if values["format"] != FORMAT:
+            raise SefarMLLMError(
+                f"{file}: of format {values['format']}, expected {FORMAT}: prompts have changed since it was "
+                "trained; fine-tune again"
+            )
+        seen, encoder, projector = values["seen_from_here"], values["encoder"], values["projector"]
+        if encoder is not None:
+            encoder["location"] = find_encoder(encoder["location"], folder, seen.get("encoder"))
         config = MLLMConfig(
-            language_model=values["language_model"],
+            language_model=find_language_model(values["language_model"], folder, seen.get("language_model")),
             quantization=values["quantization"],
             prompt=PromptConfig(**values["prompt"]),
             projector=None if projector is None else ProjectorSpec(**projector),
             encoder=None if encoder is None else EncoderIdentity(**encoder),
         )
         recorded = dict(values["sha256"])
+        values["frame"] = Frame(**values["frame"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SefarMLLMError(
             f"{file}: not a readable checkpoint ({type(error).__name__}: {error}); "
@@ -139,6 +162,13 @@ def load_checkpoint(folder: Path, dtype: torch.dtype, device: torch.device | str
             f"{folder}: was trained on a language model of {values['architecture']}, but "
             f"{config.language_model!r} is now {architecture(causal)}"
         )
+    base = fingerprint(name)
+    if base != values["base"]:
+        raise SefarMLLMError(
+            f"{folder}: was trained on another language model than {name!r} is now (fingerprint of "
+            f"configuration and weights {base}, expected {values['base']}); put that one back, or fine-tune "
+            "on the present one"
+        )
     language_model: PreTrainedModel | PeftModel = causal
     if ADAPTER_WEIGHTS in values["sha256"]:
         language_model = PeftModel.from_pretrained(causal, str(folder / ADAPTER))
@@ -152,7 +182,14 @@ def load_checkpoint(folder: Path, dtype: torch.dtype, device: torch.device | str
             raise SefarMLLMError(f"{folder}: the projector is {spec}, but {CONFIG} says {config.projector}")
         projector.to(device)
     tokenizer = load_tokenizer(str(folder / TOKENIZER))
-    return SefarMLLM(language_model, tokenizer, projector, config, standardize).eval()
+    model = SefarMLLM(language_model, tokenizer, projector, config, standardize, values["frame"], base)
+    if model.prompter.probe() != values["probe"]:
+        raise SefarMLLMError(
+            f"{folder / TOKENIZER}: writes other token ids than when the model was saved: its files, or "
+            f"Transformers' reading of them, have changed (saved with {values['versions']['transformers']}, "
+            f"this is {version('transformers')}); put the files back or install that version"
+        )
+    return model.eval()
 
 
 def check_encoder(config: MLLMConfig, fingerprint: str, place: str) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from tqdm import tqdm
+from transformers import GenerationConfig, PreTrainedModel
 
 from gym_qa.questions import Question
 from sefar_mllm.dataset import Features, first_views
 from sefar_mllm.model import SefarMLLM
+from sefar_mllm.prompts import Prompter
 
-NEW_TOKENS = 48
+NEW_TOKENS = 48  # of a reply, at least
 
 
 @torch.inference_mode()
@@ -24,7 +28,7 @@ def generate_replies(
     batch_size: int = 16,
     progress: bool = True,
 ) -> list[str]:
-    """The model's greedy reply to every question, at most 48 tokens long.
+    """The model's greedy reply to every question, of 48 tokens or as many as its longest option takes.
 
     Args:
         model: in eval mode.
@@ -49,14 +53,39 @@ def generate_replies(
         if with_video and store is not None:
             shown = [clips[q.video] if clips else q.video for q in batch]
             features = first_views(store, shown, model.standardize).to(model.device)
-        causal: Any = model.causal
-        new = causal.generate(
-            inputs_embeds=model.embed(ids, features),
-            attention_mask=mask,
-            max_new_tokens=NEW_TOKENS,
-            do_sample=False,
-            eos_token_id=list(prompter.eos),
-            pad_token_id=prompter.eos[0],
-        )
-        replies += [str(text) for text in model.tokenizer.batch_decode(new, skip_special_tokens=True)]
+        answers = [
+            [prompter.ids(prompter.answer(n, q.options)) for n in range(len(q.options))] for q in batch
+        ]
+        longest = max((len(row) for rows in answers for row in rows), default=0)
+        with own_settings(model.causal, max(NEW_TOKENS, longest), prompter.eos[0]) as settings:
+            causal: Any = model.causal
+            embedded = model.embed(ids, features)
+            new = causal.generate(inputs_embeds=embedded, attention_mask=mask, generation_config=settings)
+        replies += map(partial(said, prompter), batch, answers, new.tolist())
     return replies
+
+
+def said(prompter: Prompter, question: Question, answers: list[list[int]], ids: list[int]) -> str:
+    """The text of a reply's ids.
+
+    The ids of one of the ``answers`` are that option's text, also by a tokenizer from which not every text
+    comes back as it was.
+    """
+    end = ids.index(prompter.eos[0]) + 1 if prompter.eos[0] in ids else len(ids)
+    if answers.count(ids[:end]) == 1:
+        return prompter.answer_text(answers.index(ids[:end]), question.options, prompter.config.answer)
+    return prompter.text.decode(ids[:end])
+
+
+@contextmanager
+def own_settings(causal: PreTrainedModel, new_tokens: int, eos: int) -> Iterator[GenerationConfig]:
+    """Greedy decoding, whatever the model's own settings say (sampling, beams, repetition penalty …)."""
+    settings = GenerationConfig(
+        max_new_tokens=new_tokens, do_sample=False, eos_token_id=[eos], pad_token_id=eos
+    )
+    # What given settings leave open is taken from the model's, so those are put aside as a whole.
+    before, causal.generation_config = causal.generation_config, settings
+    try:
+        yield settings
+    finally:
+        causal.generation_config = before

