@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from encoder.clips import Clip
+from encoder.errors import EncoderError
 from encoder.reader import read_timed_clip
 from encoder.video_facts import Frames
 from encoder.visual import VisualEncoder, open_encoder
@@ -19,6 +21,7 @@ from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.generation import generate_replies
 from sefar_mllm.model import SefarMLLM
 from sefar_mllm.multiple_choice import choose, headline, score_questions
+from sefar_mllm.options import check_options
 from sefar_mllm.respond import autocast
 from sefar_mllm.strip import write_strip
 
@@ -77,7 +80,15 @@ class Watcher:
         identity = model.settings.encoder
         if identity is None:
             raise SefarMLLMError("the model was trained without video: it cannot look at one")
-        self.encoder: VisualEncoder = open_encoder(encoder or identity.name, model.device)
+        where = encoder or identity.location or identity.name
+        try:
+            self.encoder: VisualEncoder = open_encoder(where, model.device)
+        except EncoderError as error:
+            if encoder is not None:
+                raise
+            raise EncoderError(
+                f"{error}. The model was trained with it; --encoder says where it is now"
+            ) from None
         if self.encoder.fingerprint != identity.fingerprint:
             raise SefarMLLMError(
                 f"encoder {encoder or identity.name!r}: is not the one that the model was trained with "
@@ -145,6 +156,38 @@ def answer(model: SefarMLLM, watcher: Watcher, asked: Sequence[tuple[Question, C
     return answers
 
 
+def question_about(
+    video: str | Path,
+    question: str,
+    options: Sequence[str] = (),
+    start: float | None = None,
+    end: float | None = None,
+    rate: float | None = None,
+) -> tuple[Question, Clip]:
+    """A question and the clip that it is about. See `SefarMLLM.ask`.
+
+    Raises:
+        SefarMLLMError: for an empty question, options that cannot be chosen from, or a span that is none.
+    """
+    if not question.strip():
+        raise SefarMLLMError("question: it is empty; expected a question, or a question file (.jsonl)")
+    if len(options) == 1:
+        raise SefarMLLMError("options: there is only one; give at least two, or none for a free answer")
+    for name, second in (("start", start), ("end", end)):
+        if second is not None and not 0 <= second < math.inf:
+            raise SefarMLLMError(f"{name}: expected a second of the video, 0 or later, got {second:g} s")
+    if end is not None and end <= (start or 0):
+        raise SefarMLLMError(
+            f"end: the clip would end at {end:g} s and begin at {start or 0:g} s; expected more"
+        )
+    if rate is not None and not 0 < rate < math.inf:
+        raise SefarMLLMError(f"rate: expected frames a second, above 0, got {rate:g}")
+    clip = Clip(Path(video), -1, start, end, rate)
+    asked = Question("asked", clip.id, question, tuple(options), 0)
+    check_options([asked], "options")
+    return asked, clip
+
+
 def ask(
     model: SefarMLLM,
     watcher: Watcher,
@@ -156,5 +199,4 @@ def ask(
     rate: float | None = None,
 ) -> VideoAnswer:
     """One question about one video. See `SefarMLLM.ask`."""
-    clip = Clip(Path(video), -1, start, end, rate)
-    return answer(model, watcher, [(Question("asked", clip.id, question, tuple(options), 0), clip)])[0]
+    return answer(model, watcher, [question_about(video, question, options, start, end, rate)])[0]

@@ -8,17 +8,26 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from jsonargparse.typing import register_type
 from tqdm import tqdm
 
 from encoder.clips import Clip
 from encoder.pictures import picture_folders
 from gym_qa.questions import Question, read_questions
-from sefar_mllm.ask import Watcher, answer, ask
+from sefar_mllm.ask import Watcher, answer, question_about
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.language_model import Precision, resolve_dtype
 from sefar_mllm.model import SefarMLLM
+from sefar_mllm.options import check_options
 
 VIDEOS = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v")
+
+
+class Seconds(float):
+    """A time of a video on the command line, of which `question_about` says what is wrong, "nan" included."""
+
+
+register_type(Seconds, float, lambda text: Seconds("nan" if str(text).lower() == ".nan" else text))
 
 
 @dataclass(frozen=True)
@@ -48,8 +57,8 @@ class AskConfig:
     question: str
     checkpoint: Path = Path("runs/demo/mllm/sefar")
     options: list[str] = field(default_factory=list)
-    start: float | None = None
-    end: float | None = None
+    start: Seconds | None = None
+    end: Seconds | None = None
     rate: float | None = None
     output: Path = Path("runs/ask")
     encoder: str | None = None
@@ -66,10 +75,12 @@ def ask_verb(config: AskConfig) -> None:
         EncoderError: when a video cannot be read.
         GymQAError: when the question file is amiss.
     """
-    if len(config.options) == 1:
-        raise SefarMLLMError("options: there is only one; give at least two, or none for a free answer")
     file = Path(config.question) if config.question.endswith(".jsonl") else None
-    asked = [] if file is None else find_clips(read_questions(file), config.video, file, config.rate)
+    if file is None:
+        span = config.start, config.end, config.rate
+        asked = [question_about(config.video, config.question, config.options, *span)]
+    else:
+        asked = find_clips(questions_of(config, file), config.video, file, config.rate)
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(automatic if config.device == "auto" else config.device)
     model = SefarMLLM.from_pretrained(config.checkpoint, resolve_dtype(config.precision, device), device)
@@ -77,14 +88,29 @@ def ask_verb(config: AskConfig) -> None:
     if file is not None:
         answer_file(config, model, watcher, asked)
         return
-    span = config.start, config.end, config.rate
-    found = ask(model, watcher, config.video, config.question, config.options, *span)
-    strip = found.save_strip(config.output / f"{Clip(config.video, -1, *span).id}.png")
+    found = answer(model, watcher, asked)[0]
+    strip = found.save_strip(config.output / f"{asked[0][1].id}.png")
     print(found.text)
     width = max(map(len, found.options), default=0)
     for option, probability in zip(found.options, found.probabilities, strict=True):
         print(f"  {option:<{width}}  {probability:6.1%}")
     print(f"frames looked at: {strip}")
+
+
+def questions_of(config: AskConfig, file: Path) -> list[Question]:
+    """The questions of a file.
+
+    Raises:
+        SefarMLLMError: for settings that go with a question of the command line, or options that are none.
+    """
+    given = [name for name in ("options", "start", "end") if getattr(config, name) not in (None, [])]
+    if given:
+        raise SefarMLLMError(
+            f"{given[0]}: the questions of {file} have their own options and whole clips; leave it out"
+        )
+    questions = read_questions(file)
+    check_options(questions, str(file))
+    return questions
 
 
 def find_clips(

@@ -20,6 +20,7 @@ class Verb:
 
     Attributes:
         shared: several processes of a launcher may run it together.
+        words: the options' values are people's words, in which ``yes`` and ``1.0`` mean no more than that.
     """
 
     module: str
@@ -28,6 +29,7 @@ class Verb:
     summary: str
     positional: bool = False
     shared: bool = False
+    words: bool = False
 
 
 VERBS: dict[str, Verb] = {
@@ -67,7 +69,9 @@ VERBS: dict[str, Verb] = {
     "score": Verb(
         "sefar_mllm.score", "ScoreConfig", "score", "score answers made elsewhere", positional=True
     ),
-    "ask": Verb("sefar_mllm.ask_verb", "AskConfig", "ask_verb", "ask about a video", positional=True),
+    "ask": Verb(
+        "sefar_mllm.ask_verb", "AskConfig", "ask_verb", "ask about a video", positional=True, words=True
+    ),
     "merge": Verb("sefar_mllm.merge", "MergeConfig", "merge", "put an adapter into its language model"),
     "push": Verb("sefar_mllm.hub", "PushConfig", "push", "put a checkpoint on the Hugging Face Hub"),
 }
@@ -128,6 +132,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     from jsonargparse import auto_cli
 
+    from sefar_mllm.as_written import AS_WRITTEN
     from sefar_mllm.yaml_limits import check_size, limit_yaml
 
     limit_yaml()
@@ -140,6 +145,7 @@ def main(argv: list[str] | None = None) -> int:
             args=spelled_out(args[1:], options),
             as_positional=verb.positional,
             prog=f"sefar-mllm {args[0]}",
+            parser_mode=AS_WRITTEN if verb.words else "yaml",
         )
         load(f"{verb.module}:{verb.function}")(config)
     except USER_ERRORS as error:

@@ -253,6 +253,7 @@ def evaluation(config: CompareConfig, sources: Sources, name: str, seed: int) ->
         circular=config.circular and not blind,
         shuffled=store(config, name, "shuffled") if orders else None,
         reversed=store(config, name, "reversed") if orders else None,
+        allow_repeats=bool(config.finetune.get("allow_repeats", False)),
         video_root=sources.videos,
         name=name,
         seed=seed,

@@ -22,6 +22,7 @@ from sefar_mllm.language_model import Precision, resolve_dtype
 from sefar_mllm.lmms_layout import write_lmms_layout
 from sefar_mllm.model import SefarMLLM
 from sefar_mllm.multiple_choice import Score, choose, headline
+from sefar_mllm.options import check_options
 from sefar_mllm.question_set import QuestionSet
 from sefar_mllm.report import ResultRow
 from sefar_mllm.respond import Respondent
@@ -49,6 +50,8 @@ class EvaluateConfig:
         circular: control, every question in every rotation of its options; right is who is right in all.
         shuffled: control, a feature store of the same clips extracted with --frame-order shuffled.
         reversed: control, a feature store of the same clips extracted with --frame-order reversed.
+        allow_repeats: also take questions that hold an option twice, as some official ones do; the copy that
+            is not the answer counts as wrong.
         labelled: the labelled clips (list or question file) for the control "commonest class"; by default
             train.csv beside the questions.
         video_root: folder of the clips, to show frames of wrong answers in the report.
@@ -72,6 +75,7 @@ class EvaluateConfig:
     circular: bool = False
     shuffled: Path | None = None
     reversed: Path | None = None
+    allow_repeats: bool = False
     labelled: Path | None = None
     video_root: Path | None = None
     lmms_eval: bool = False
@@ -89,6 +93,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         SefarMLLMError: when checkpoint, questions and features do not fit one another.
     """
     asked = QuestionSet.open(config.questions, config.labelled)
+    check_options(asked.questions, str(config.questions), config.allow_repeats)
     model = load(config)
     respondent = build_respondent(config, model)
     stores = open_stores(config, model, asked.questions)

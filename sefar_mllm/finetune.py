@@ -17,6 +17,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from encoder.checkpoint import write_json
 from encoder.processes import leave_process_group_at_exit
 from encoder.store import FeatureStore
+from encoder.visual import located
 from gym_qa.questions import Question, read_questions
 from projector.build import ProjectorSpec
 from sefar_mllm.align import align_projector
@@ -24,6 +25,7 @@ from sefar_mllm.dataset import Features, FinetuneDataset, check_clips
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.language_model import EMBEDDED, Precision
 from sefar_mllm.model import EncoderIdentity, LoraOptions, MLLMConfig, Quantization, SefarMLLM
+from sefar_mllm.options import check_options
 from sefar_mllm.prompts import PromptConfig
 from sefar_mllm.trainer import MetricsFile, MLLMTrainer
 from sefar_mllm.training_arguments import training_arguments
@@ -40,6 +42,7 @@ class FinetuneConfig:
         output: folder of the result: the checkpoint, metrics.jsonl, options.json, and steps to resume from.
         features: feature store of the questions' clips; null trains the language model without video.
         validation: question file to follow during training, from the same feature store; null for none.
+        allow_repeats: also take questions that hold an option twice, as some official ones do.
         language_model: SmolLM2-135M-Instruct (embedded), a folder, or a name on the Hub.
         quantization: nf4 holds the frozen weights in 4 bit (QLoRA; needs the extra 'quant').
         precision: of frozen weights and matrix products; auto is bf16 where the hardware multiplies in it.
@@ -77,6 +80,7 @@ class FinetuneConfig:
     output: Path
     features: Path | None = None
     validation: Path | None = None
+    allow_repeats: bool = False
     language_model: str = EMBEDDED
     quantization: Quantization = "none"
     precision: Precision = "auto"
@@ -113,7 +117,9 @@ def finetune(config: FinetuneConfig) -> Path:
     """
     check(config)
     questions = read_questions(config.questions)
+    check_options(questions, str(config.questions), config.allow_repeats)
     validation = read_questions(config.validation) if config.validation else []
+    check_options(validation, str(config.validation), config.allow_repeats)
     store = FeatureStore.open(config.features) if config.features else None
     if store is not None:
         check_clips([*questions, *validation], store, str(config.features))
@@ -205,7 +211,9 @@ def build_model(
         projector = ProjectorSpec(
             config.projector, store.dim, hidden, store.num_tokens, config.video_tokens or store.num_tokens
         )
-        encoder = EncoderIdentity(str(store.facts["encoder"]), store.fingerprint, store.dim, store.num_tokens)
+        name = str(store.facts["encoder"])
+        location = str(store.facts.get("location", located(name)))
+        encoder = EncoderIdentity(name, store.fingerprint, store.dim, store.num_tokens, location)
     settings = MLLMConfig(config.language_model, config.quantization, config.prompt, projector, encoder)
     model = SefarMLLM.build(settings, config.lora, dtype, device)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -31,8 +32,11 @@ OPTIONS = ("salto forward tucked", "salto backward piked")
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
+    return make_world(tmp_path_factory.mktemp("ask"))
+
+
+def make_world(folder: Path) -> Path:
     """Six videos, an encoder, its features, and a model fine-tuned on them for a moment."""
-    folder = tmp_path_factory.mktemp("ask")
     torch.manual_seed(0)
     encoder = SefarEncoder(3, {"image_size": 32, "patch_size": 8, "dim": 12, "depth": 2, "heads": 2})
     encoder.save_pretrained(folder / "encoder")
@@ -151,3 +155,102 @@ def test_a_strip_shows_every_frame_in_order(tmp_path):
     assert picture.shape == (2 * 164 + 4, 8 * 164 + 4, 3)
     centres = [(84 + 164 * (i // 8), 84 + 164 * (i % 8)) for i in range(12)]
     assert [picture[y, x, 0] for y, x in centres] == shades.tolist()
+
+
+WORDS = (
+    "[yes, no]",
+    "[1, 2]",
+    "[1.0, null, ~]",
+    "[off, 0x10, 1e3]",
+    "['12:30', 2001-01-01]",
+    "[a: b, {c: d}]",
+)
+
+
+@pytest.mark.parametrize("written", WORDS)
+def test_options_are_the_words_that_were_written(world, tmp_path, capsys, written):
+    """On the command line and in a file: YAML would make truths and numbers of them."""
+    words = [word.strip(" '") for word in written.strip("[]").split(", ")]
+    arguments = [str(world / "videos" / "clip2.mp4"), "Is it?", "--checkpoint", str(world / "model")]
+    (tmp_path / "ask.yaml").write_text(
+        f"options: {written}\nstart: null\nprecision: fp32\n", encoding="utf-8"
+    )
+    for options in (["--options", written, "--precision", "fp32"], ["--config", str(tmp_path / "ask.yaml")]):
+        assert main(["ask", *arguments, *options, "--output", str(tmp_path)]) == 0
+        said = capsys.readouterr().out.splitlines()
+        listed = [line.rsplit("  ", 1)[0].strip() for line in said if line.startswith("  ")]
+        assert listed == words
+        assert set(said) & set(words)
+
+
+@pytest.mark.parametrize(
+    ("span", "message"),
+    [
+        (["--start", "-1"], "start: expected a second of the video, 0 or later, got -1 s"),
+        (["--end=-0.5"], "end: expected a second of the video, 0 or later, got -0.5 s"),
+        (["--start", "nan"], "start: expected a second of the video, 0 or later, got nan s"),
+        (["--end", ".NaN"], "end: expected a second of the video, 0 or later, got nan s"),
+        (["--end", "inf"], "got inf s"),
+        (["--start", "2", "--end", "1"], "the clip would end at 1 s and begin at 2 s"),
+        (["--start", "0.5", "--end", "0.5"], "the clip would end at 0.5 s and begin at 0.5 s"),
+        (["--end", "0"], "the clip would end at 0 s and begin at 0 s"),
+        (["--start", "60"], " s"),
+        (["--end", "60"], " s"),
+    ],
+)
+def test_a_span_that_is_none_is_refused_in_seconds(world, tmp_path, capsys, span, message):
+    arguments = [str(world / "videos" / "clip2.mp4"), QUESTION, "--checkpoint", str(world / "model")]
+    assert main(["ask", *arguments, *span, "--output", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+    if "60" in span:  # known when the video is opened
+        assert re.search(r"clip2.*video (ends )?at \d+\.\d+ s", said)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_goes_with_no_question_is_refused(world, tmp_path, capsys):
+    arguments = ["--checkpoint", str(world / "model"), "--output", str(tmp_path / "out")]
+    asked = [str(world / "videos"), str(world / "questions.jsonl")]
+    assert main(["ask", *asked, "--start", "1", *arguments]) == 2
+    assert "start: the questions of" in capsys.readouterr().err
+    assert main(["ask", *asked, "--options", "[a, b]", *arguments]) == 2
+    assert "options: the questions of" in capsys.readouterr().err
+    assert main(["ask", str(world / "videos" / "clip2.mp4"), " ", *arguments]) == 2
+    assert "question: it is empty" in capsys.readouterr().err
+    for options, message in (("[a, '']", "a blank option"), ("[a, b, A]", "the same option twice ('A')")):
+        question = [str(world / "videos" / "clip2.mp4"), QUESTION, "--options", options]
+        assert main(["ask", *question, *arguments]) == 2
+        assert message in capsys.readouterr().err
+    model = SefarMLLM.from_pretrained(world / "model")
+    with pytest.raises(SefarMLLMError, match="a blank option"):
+        model.ask(world / "videos" / "clip0.mp4", QUESTION, ["a", " "])
+    with pytest.raises(SefarMLLMError, match="got nan s"):
+        model.ask(world / "videos" / "clip0.mp4", QUESTION, start=float("nan"))
+
+
+def test_from_any_folder_and_after_a_move(tmp_path, monkeypatch):
+    """Everything named from one folder; asked from another one; and again after the whole was moved."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    make_world(Path())
+    model = SefarMLLM.from_pretrained("model")
+    answer = model.ask("videos/clip3.mp4", QUESTION, OPTIONS)
+    monkeypatch.chdir(tmp_path)
+    loaded = SefarMLLM.from_pretrained("home/model")
+    assert loaded.settings == model.settings
+    assert loaded.ask("home/videos/clip3.mp4", QUESTION, OPTIONS).probabilities == answer.probabilities
+    loaded.save_pretrained(tmp_path / "elsewhere" / "copy")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert Watcher(SefarMLLM.from_pretrained("copy")).encoder.fingerprint
+    moved = (tmp_path / "home").rename(tmp_path / "moved")
+    loaded = SefarMLLM.from_pretrained(moved / "model")
+    assert loaded.settings.language_model == str(moved / "lm")
+    assert loaded.ask(moved / "videos/clip3.mp4", QUESTION, OPTIONS).probabilities == answer.probabilities
+    shutil.rmtree(moved / "encoder")
+    loaded = SefarMLLM.from_pretrained(moved / "model")
+    with pytest.raises(EncoderError, match=r"encoder: not a SeFAR encoder.*--encoder says where"):
+        loaded.ask(moved / "videos/clip3.mp4", QUESTION, OPTIONS)
+    with pytest.raises(SefarMLLMError, match="no such folder"):
+        SefarMLLM.from_pretrained(tmp_path / "elsewhere" / "copy")

@@ -106,3 +106,13 @@ def test_the_bound_is_that_of_the_written_out_value(value, times):
             check_size(text, "here")
     else:
         check_size(text, "here")
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_the_words_of_ask_are_bounded_too(bomb, tmp_path, capsys):
+    file = tmp_path / "bomb.yaml"
+    file.write_text(f"video: v.mp4\nquestion: q\noptions: {BOMBS[bomb](9)}\n", "utf-8")
+    assert main(["ask", "--config", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert "aliases spell more" in said or "holds itself" in said
+    assert said.count("\n") == 1
