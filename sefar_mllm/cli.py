@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import io
+import os
+import select
+import signal
 import sys
 from dataclasses import dataclass
 from typing import Any, get_type_hints
@@ -112,8 +116,39 @@ def spelled_out(args: list[str], options: type) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb. Returns the exit status: 0, or 2 after a message on standard error."""
-    args = sys.argv[1:] if argv is None else argv
+    """Run one verb.
+
+    Returns:
+        The exit status: 0; 2 after a message on standard error; 141, as the shell has it, where who reads the
+        output (``| head``) went away.
+    """
+    # A character that the terminal lacks is no reason to stop.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            return run_verb(sys.argv[1:] if argv is None else argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not reader_gone():
+            raise
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # for what Python still writes out at its end
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def reader_gone() -> bool:
+    """Whether nobody reads standard output or standard error any more."""
+    pipes = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        pipes.register(stream.fileno(), 0)
+    return any(event & select.POLLERR for _, event in pipes.poll(0))
+
+
+def run_verb(args: list[str]) -> int:
+    """`main` without its care for the streams."""
     if not args or args[0] in ("-h", "--help"):
         print(usage())
         return 0
@@ -139,6 +174,8 @@ def main(argv: list[str] | None = None) -> int:
     options = load(f"{verb.module}:{verb.config}")
     try:
         for place, arg in enumerate(args[1:], 2):
+            if any("\ud800" <= char <= "\udfff" for char in arg):
+                raise SefarMLLMError(f"argument {place}, {arg!a:.80}: not UTF-8; write it in that encoding")
             check_size(arg, f"argument {place}")
         config = auto_cli(
             options,

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,3 +78,52 @@ def test_dashes_and_bare_flags_are_spelled_out():
     ]
     assert spelled_out(["--available_only", "false"], Options) == ["--available_only", "false"]
     assert spelled_out(["--name=x-y", "--available-only"], Options) == ["--name=x-y", "--available_only=true"]
+
+
+ROW = {"id": "q", "video": "v", "question": "Which?", "options": ["a", "b"], "answer": 0}
+#: Arguments, and the exit status when who reads standard output alone went away.
+STATUS = {
+    "--help": 141,
+    "audit-qa --help": 0,  # argparse leaves off writing
+    "audit-qa --questions q.jsonl": 141,
+    "nonsense": 2,  # these two write to standard error alone
+    "audit-qa --x": 2,
+}
+
+
+def command(arguments, folder, **options):
+    """The command in a process of its own, and one question in q.jsonl."""
+    (folder / "q.jsonl").write_text(json.dumps(ROW) + "\n", "utf-8")
+    code = "import sys; from sefar_mllm.cli import main; sys.exit(main(sys.argv[1:]))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    started = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(started, cwd=folder, env=environment, check=False, **options)
+
+
+@pytest.mark.parametrize("arguments", STATUS)
+def test_who_reads_may_go_away(arguments, tmp_path):
+    reads, writes = os.pipe()
+    os.close(reads)  # before anything is written
+    done = command(arguments.split(), tmp_path, stdout=writes, stderr=subprocess.PIPE)
+    assert done.returncode == STATUS[arguments]
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+    assert command(arguments.split(), tmp_path, stdout=writes, stderr=writes).returncode in (0, 141)
+    os.close(writes)
+
+
+def test_a_terminal_of_few_characters_is_written_to(tmp_path):
+    arguments = ["export-qa", "--questions", "q.jsonl", "--format", "llava", "--output", "é−.json"]
+    done = command(arguments, tmp_path, capture_output=True)
+    assert done.returncode == 0
+    assert b"written to \\xe9\\u2212.json" in done.stdout
+    assert (tmp_path / "é−.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "args", [["ask", "a.mp4", "q\udcff"], ["audit-qa", "--questions", "\udcff"], ["score", "a\ud800", "b"]]
+)
+def test_arguments_that_are_not_utf8_are_named(args, capsys):
+    assert main(args) == 2
+    assert "not UTF-8" in (said := capsys.readouterr().err)
+    assert said.startswith("error: argument ")

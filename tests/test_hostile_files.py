@@ -52,7 +52,6 @@ BOMBS = {
     "itself": holds_itself,
     "long numbers": lambda: {("v", 10**5000): 1},
     "half a character": lambda: {("v\ud800", 1): 1},
-    "empty array of any length": lambda: [np.zeros((0, 3))] * 3,
 }
 
 
@@ -61,7 +60,7 @@ def pickle_of_key(key):
     return pickle.dumps(key, 4)[:-1].replace(b"\x80\x04", b"\x80\x04}", 1) + b"K\x01s."
 
 
-@pytest.mark.parametrize("bomb", [name for name in BOMBS if name != "empty array of any length"])
+@pytest.mark.parametrize("bomb", BOMBS)
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 def test_pickles_that_grow_when_written_out_are_refused(bomb, protocol, tmp_path, capsys):
     value = BOMBS[bomb]()
