@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from encoder.batches import Batches, Watch
 from encoder.cache import FrameCache
 from encoder.clips import Clip
 from encoder.elements import TemporalElements
@@ -67,17 +68,23 @@ class FrameSource:
         short_side: Largest short side of decoded frames in pixels; None for that of the video.
         reader: ``pyav`` or ``decord``.
         cache: Decoded clips, or None to decode every time.
+        watch: Sees to videos that end the process that decodes them.
     """
 
     short_side: int | None
     reader: str = "pyav"
     cache: FrameCache | None = None
+    watch: Watch = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "watch", Watch(self.reader))
 
     def read(self, clip: Clip, choose: Callable[[int], list[int]]) -> Frames:
         """``(n, H, W, 3)``: the frames that ``choose`` names, given the number of frames in the clip."""
         if self.cache is not None:
             return self.cache.read(clip, choose)
-        return read_clip(clip, choose, self.short_side, self.reader)
+        with self.watch.over(clip.path):
+            return read_clip(clip, choose, self.short_side, self.reader)
 
 
 class ClipStream(Dataset[Any]):
@@ -147,11 +154,12 @@ def collate(items: list[tuple[Frames | None, int, str, str]]) -> Batch:
     return Batch(frames, torch.tensor(sizes), labels, [clip for *_, clip in read], broken)
 
 
-def _loader(stream: ClipStream, positions: list[list[int]], workers: int) -> DataLoader[Any]:
-    return DataLoader(
+def _loader(stream: ClipStream, positions: list[list[int]], workers: int) -> Batches:
+    return Batches(
         stream,
-        batch_sampler=positions,
-        num_workers=workers,
+        positions,
+        workers,
+        stream.source.watch,
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
@@ -186,7 +194,7 @@ def evaluation_batches(
     world: int,
     workers: int,
     views: int = 1,
-) -> DataLoader[Any]:
+) -> Batches:
     """Every clip once, at fixed frames; process ``rank`` of ``world`` takes every ``world``-th batch.
 
     So each clip is computed among the same others, and to the same bit, whatever the number of processes.

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from encoder.batches import Batches
 from encoder.clips import Clip, read_clips
 from encoder.data import FrameSource, derive_seed, open_source
 from encoder.errors import EncoderError
@@ -195,13 +196,11 @@ def _encoded(
     broken: list[str],
 ) -> Iterator[tuple[str, Tensor]]:
     """Clip ids and tokens ``(views, num_tokens, dim)``; what is wrong with the others goes to ``broken``."""
-    loader: DataLoader[Any] = DataLoader(
-        _ViewFrames(config, encoder, clips, source),
-        batch_size=config.batch,
-        num_workers=0 if source.cache else config.workers,
-        collate_fn=_as_list,
-    )
-    for items in loader:
+    frames_of = _ViewFrames(config, encoder, clips, source)
+    places = list(range(len(clips)))
+    positions = [places[i : i + config.batch] for i in range(0, len(places), config.batch)]
+    workers = 0 if source.cache else config.workers
+    for items in Batches(frames_of, positions, workers, source.watch, collate_fn=_as_list):
         broken += [item for item in items if isinstance(item, str)]
         # Clips of one size go through together; videos of other sizes have their own turn.
         by_size: dict[tuple[int, ...], list[tuple[str, Frames]]] = {}

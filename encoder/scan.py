@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from encoder.alone import alone, ends_process
 from encoder.clips import Clip, read_numbered_clips
 from encoder.elements import TemporalElements
 from encoder.errors import EncoderError
@@ -191,12 +192,7 @@ def _scan_all(videos: list[Source], reader: str, workers: int) -> Iterator[tuple
         except BrokenProcessPool:
             pass
         for path, rate in [video for video in videos if video in left]:
-            with ProcessPoolExecutor(1) as pool:
-                try:
-                    yield (path, rate), pool.submit(scan_video, path, reader, rate).result()
-                except BrokenProcessPool:
-                    message = f"{path}: decoding it ends the process; it is damaged, fetch it again"
-                    yield (path, rate), VideoScan(message)
+            yield (path, rate), alone(scan_video, path, reader, rate) or VideoScan(ends_process(path))
             bar.update()
 
 
@@ -211,7 +207,7 @@ def scan_video(path: Path, reader: str = "pyav", rate: float | None = None) -> V
     facts = None
     try:
         with closing(open_video(path, _SHORT_SIDE, reader, rate)) as video:
-            facts = video.facts
+            facts = promised = video.facts
             prints = _in_sequence(video)
             facts = video.facts
         if not prints:
@@ -223,7 +219,11 @@ def scan_video(path: Path, reader: str = "pyav", rate: float | None = None) -> V
     if wrong is not None:
         text = f"frame {wrong} is another one when it is read alone than in the sequence; re-encode the video"
         return VideoScan(f"{path}: {text}", facts)
-    odd = () if path.is_dir() else _rhythm(facts)
+    odd = [] if path.is_dir() else [*_rhythm(facts)]
+    if promised.n_frames != facts.n_frames:
+        odd.append(
+            f"of {promised.n_frames} frames that it holds {facts.n_frames} can be decoded; re-encode it"
+        )
     return VideoScan("", facts, tuple(f"{path}: {reason}" for reason in (*odd, *_oddities(facts))))
 
 
