@@ -23,6 +23,7 @@ from projector.build import ProjectorSpec
 from sefar_mllm.align import align_projector
 from sefar_mllm.dataset import Features, FinetuneDataset, check_clips
 from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.frame import Frame
 from sefar_mllm.language_model import EMBEDDED, Precision
 from sefar_mllm.model import EncoderIdentity, LoraOptions, MLLMConfig, Quantization, SefarMLLM
 from sefar_mllm.options import check_options
@@ -123,14 +124,14 @@ def finetune(config: FinetuneConfig) -> Path:
     store = FeatureStore.open(config.features) if config.features else None
     if store is not None:
         check_clips([*questions, *validation], store, str(config.features))
-    trainer = build_trainer(config, questions, validation, store)
     start = last_checkpoint(config)
+    trainer = build_trainer(config, questions, validation, store, start)
     projector = trainer.mllm.projector
     if start is None and store is not None and projector is not None:
         trainer.mllm.standardize.fit(training_features(questions, store))
         align_projector(trainer.mllm, questions, store, config.align_steps, config.seed)
     if trainer.is_world_process_zero():
-        prepare_output(config, start)
+        prepare_output(config, start, trainer.mllm)
     trainer.train(resume_from_checkpoint=None if start is None else str(start))
     trainer.save_model(str(config.output))
     return config.output
@@ -156,9 +157,13 @@ def check(config: FinetuneConfig) -> None:
 
 
 def build_trainer(
-    config: FinetuneConfig, questions: list[Question], validation: list[Question], store: Features | None
+    config: FinetuneConfig,
+    questions: list[Question],
+    validation: list[Question],
+    store: Features | None,
+    start: Path | None = None,
 ) -> MLLMTrainer:
-    """Model, samples and loop of one run; nothing is written yet."""
+    """Model, samples and loop of one run, or of what is left of the one with the checkpoint ``start``."""
     leave_process_group_at_exit()
     arguments, dtype = training_arguments(config)
     if config.quantization == "nf4" and is_deepspeed_zero3_enabled():
@@ -167,7 +172,7 @@ def build_trainer(
             "configs/accelerate/fsdp-4bit.yaml, or set quantization: none"
         )
     set_seed(config.seed)
-    model = build_model(config, store, dtype, arguments.device)
+    model = build_model(config, store, dtype, arguments.device, start)
     size = arguments.train_batch_size * config.accumulation * arguments.world_size
     arguments.max_steps = config.max_steps or max(1, round(config.epochs * len(questions) / size))
     dataset = FinetuneDataset(
@@ -198,9 +203,17 @@ def build_trainer(
 
 
 def build_model(
-    config: FinetuneConfig, store: Features | None, dtype: torch.dtype, device: torch.device
+    config: FinetuneConfig,
+    store: Features | None,
+    dtype: torch.dtype,
+    device: torch.device,
+    start: Path | None,
 ) -> SefarMLLM:
-    """The model of a run: the projector takes its sizes from the store and the language model."""
+    """The model of a run: the projector takes its sizes from the store and the language model.
+
+    Raises:
+        SefarMLLMError: when an interrupted run was of another language model under the same name.
+    """
     from transformers import AutoConfig
 
     from sefar_mllm.language_model import locate
@@ -215,7 +228,14 @@ def build_model(
         location = str(store.facts.get("location", located(name)))
         encoder = EncoderIdentity(name, store.fingerprint, store.dim, store.num_tokens, location)
     settings = MLLMConfig(config.language_model, config.quantization, config.prompt, projector, encoder)
-    model = SefarMLLM.build(settings, config.lora, dtype, device)
+    before = None if start is None else read_options(config.output)
+    frame = None if before is None else Frame(**before["frame"])  # as on the day the run began
+    model = SefarMLLM.build(settings, config.lora, dtype, device, frame)
+    if before is not None and before["base"] != model.base:
+        raise SefarMLLMError(
+            f"{config.output}: the interrupted run was of another language model than "
+            f"{config.language_model!r} is now; put that one back, or set resume: false"
+        )
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     print(f"{trained / 1e6:.2f} M trained weights; frozen weights and products in {dtype}", flush=True)
     return model
@@ -233,7 +253,7 @@ def last_checkpoint(config: FinetuneConfig) -> Path | None:
     whole = [file.parent for file in (config.output / "steps").glob("checkpoint-*/trainer_state.json")]
     if not whole:
         return None
-    before = json.loads((config.output / "options.json").read_text(encoding="utf-8"))["options"]
+    before = read_options(config.output)["options"]
     now = options(config)
     changed = sorted(name for name in now if name != "resume" and before.get(name) != now[name])
     if changed:
@@ -249,7 +269,12 @@ def options(config: FinetuneConfig) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(config), default=str))
 
 
-def prepare_output(config: FinetuneConfig, start: Path | None) -> None:
+def read_options(output: Path) -> dict[str, Any]:
+    """What `prepare_output` wrote."""
+    return json.loads((output / "options.json").read_text(encoding="utf-8"))
+
+
+def prepare_output(config: FinetuneConfig, start: Path | None, model: SefarMLLM) -> None:
     """Write options.json, and cut metrics.jsonl back to the step the run goes on from."""
     config.output.mkdir(parents=True, exist_ok=True)
     done = 0 if start is None else int(start.name.split("-")[1])
@@ -258,5 +283,10 @@ def prepare_output(config: FinetuneConfig, start: Path | None) -> None:
     lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True) if kept else []
     metrics.write_text("".join(line for line in lines if json.loads(line)["step"] <= done), encoding="utf-8")
     versions = {name: version(name) for name in ("torch", "transformers", "peft", "accelerate")}
-    values = {"options": options(config), "versions": {"python": platform.python_version(), **versions}}
+    values = {
+        "options": options(config),
+        "versions": {"python": platform.python_version(), **versions},
+        "frame": asdict(model.prompter.frame),
+        "base": model.base,
+    }
     write_json(config.output / "options.json", values)

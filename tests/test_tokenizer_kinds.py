@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import transformers.utils.chat_template_utils as chat_templates
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mllm_sources import NAMES, QUESTION
+from mllm_sources import NAMES, QUESTION, easy_questions, easy_store, question_file, tiny_causal
+from test_mllm_finetune import config, log
 from tokenizer_kinds import CHAT_TEMPLATE, KINDS, byte_level, language_model_of, llama, tokenizer_of
 from transformers import AutoTokenizer
 
 from gym_qa.questions import Question
 from projector.build import ProjectorSpec
 from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.evaluate import EvaluateConfig, evaluate
+from sefar_mllm.finetune import finetune
 from sefar_mllm.generation import said
 from sefar_mllm.language_model import load_tokenizer
 from sefar_mllm.model import LoraOptions, MLLMConfig, SefarMLLM
@@ -185,6 +189,52 @@ def test_tomorrow_the_prompt_is_the_same(tmp_path, monkeypatch):
     other = SefarMLLM.build(MLLMConfig(str(folder)), LoraOptions(rank=2, targets="q_proj"))
     assert "17 May 2031" in other.prompter.frame.before
     assert prompts(other.prompter) != expected
+
+
+def test_a_run_resumed_tomorrow_goes_on_with_its_prompts(tmp_path, monkeypatch):
+    language_model_of("chat, date", tmp_path / "lm")
+    questions = easy_questions(8)
+    question_file(tmp_path / "train.jsonl", questions)
+    easy_store(tmp_path / "features", questions)
+    teach = config(tmp_path, tmp_path / "run", max_steps=2, save_every=1, align_steps=2)
+    finetune(teach)
+    first = SefarMLLM.from_pretrained(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "steps" / "checkpoint-2")
+
+    class Tomorrow(chat_templates.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return chat_templates.datetime(2031, 5, 17)
+
+    monkeypatch.setattr(chat_templates, "datetime", Tomorrow)
+    resumed = SefarMLLM.from_pretrained(finetune(replace(teach, resume=True)))
+    assert prompts(resumed.prompter) == prompts(first.prompter)
+    shutil.rmtree(tmp_path / "run" / "steps" / "checkpoint-2")
+    tiny_causal(seed=5).save_pretrained(tmp_path / "lm")
+    with pytest.raises(SefarMLLMError, match="the interrupted run was of another language model"):
+        finetune(replace(teach, resume=True))
+
+
+@pytest.mark.parametrize("answer", FORMS)
+def test_validation_in_training_is_the_evaluation(answer, tmp_path):
+    """By a Vicuna tokenizer: a beginning of sequence within the answers halved the accuracy once."""
+    language_model_of("vicuna", tmp_path / "lm")
+    questions = easy_questions(24)
+    question_file(tmp_path / "train.jsonl", questions)
+    easy_store(tmp_path / "features", questions)
+    teach = config(
+        tmp_path,
+        tmp_path / "run",
+        prompt=PromptConfig(answer=answer, style="vicuna"),
+        validation=tmp_path / "train.jsonl",
+        evaluate_every=3,
+        max_steps=3,
+        align_steps=30,
+    )
+    run = finetune(teach)
+    followed = [row["eval_accuracy"] for row in log(run) if "eval_accuracy" in row]
+    asked = EvaluateConfig(run, teach.questions, tmp_path / "out", tmp_path / "features", precision="fp32")
+    assert evaluate(replace(asked, batch_size=7, generate=True))["accuracy"] == pytest.approx(followed[-1])
 
 
 def test_a_changed_tokenizer_is_noticed(tmp_path):
