@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
+import tempfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -13,6 +17,13 @@ from sefar_mllm.errors import SefarMLLMError
 
 PARTS = [CONFIG, "adapter/*", "projector.*", "tokenizer/*", "metrics.jsonl", "options.json"]
 MERGED_PARTS = ["*.json", "*.safetensors", "*.jinja", "*.model"]  # a merged language model stands beside them
+
+#: The values that name folders, by file.
+WITH_FOLDERS = {
+    CONFIG: ("encoder",),
+    "options.json": ("options",),
+    "adapter_config.json": ("base_model_name_or_path",),
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,8 @@ class PushConfig:
 def push(config: PushConfig) -> str:
     """Upload the checkpoint, without the states to resume from. Returns its address.
 
+    Of folders of this machine only the last part of their names is told.
+
     Raises:
         SefarMLLMError: when the folder is no whole checkpoint, its language model is a folder of this
             machine, or the Hub refuses.
@@ -49,17 +62,47 @@ def push(config: PushConfig) -> str:
     api = HfApi()
     try:
         api.create_repo(config.repo, private=config.private, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=config.repo,
-            folder_path=config.checkpoint,
-            commit_message="SeFAR-MLLM checkpoint",
-            allow_patterns=[*PARTS, *(MERGED_PARTS if merged else [])],
-            ignore_patterns=["steps/*", "*.tmp"],
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            stage(config.checkpoint, Path(folder))
+            commit = api.upload_folder(
+                repo_id=config.repo,
+                folder_path=folder,
+                commit_message="SeFAR-MLLM checkpoint",
+                allow_patterns=[*PARTS, *(MERGED_PARTS if merged else [])],
+                ignore_patterns=["steps/*", "*.tmp"],
+            )
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise SefarMLLMError(f"{config.repo}: could not be pushed to the Hub ({error})") from error
     print(f"{config.checkpoint} is on the Hub: {commit}")
     return str(commit)
+
+
+def stage(checkpoint: Path, folder: Path) -> None:
+    """Lay a checkpoint's files out in ``folder``: links, and JSON files without this machine's folders."""
+    for file in checkpoint.rglob("*"):
+        place = folder / file.relative_to(checkpoint)
+        if not file.is_file() or place.relative_to(folder).parts[0] == "steps":
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.name in WITH_FOLDERS:
+            values = json.loads(file.read_text(encoding="utf-8"))
+            values |= {key: without_folders(values.get(key)) for key in WITH_FOLDERS[place.name]}
+            values |= {"seen_from_here": {}} if "seen_from_here" in values else {}
+            place.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        else:
+            place.symlink_to(file.absolute())
+
+
+def without_folders(value: Any) -> Any:
+    """JSON values in which a path from the root, or from a home, is its last part."""
+    if isinstance(value, dict):  # a prompt has words that may look like one: "/no_think"
+        return {key: item if key == "prompt" else without_folders(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_folders(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    kind, path = re.fullmatch(r"(\w+:(?=[/~](?!/)))?(.*)", value, re.DOTALL).groups("")  # type: ignore[union-attr]
+    return kind + PurePath(path).name if path.startswith(("/", "~")) else value
 
 
 def find_checkpoint(name: str | Path) -> Path:

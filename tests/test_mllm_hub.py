@@ -97,6 +97,37 @@ def test_the_adapter_goes_without_the_states_of_its_steps(trained, hub, tmp_path
     assert not any(name.startswith("steps") for name in there)
 
 
+def test_no_folder_of_this_machine_goes_along(trained, hub, tmp_path):
+    """Settings of a run name its folders in full; a prompt's words are no folder."""
+    run = shutil.copytree(trained / "merged", tmp_path / "run")
+    file = run / "sefar_mllm.json"
+    values = json.loads(file.read_text(encoding="utf-8"))
+    values["encoder"]["name"] = "sefar:/home/me/secret/teacher?tokens=clip"
+    values["encoder"]["location"] = f"sefar:{tmp_path}/secret/teacher?tokens=clip"
+    values["seen_from_here"] = {"encoder": "../../../me/secret/teacher"}
+    values["prompt"]["system"] = values["frame"]["lead"] = "/no_think"
+    file.write_text(json.dumps(values), encoding="utf-8")
+    options = {
+        "questions": "/home/me/secret/train.jsonl",
+        "features": "~/secret/store",
+        "prompt": {"system": "/a"},
+    }
+    facts = {"options": {**options, "trainer": {"dir": [str(tmp_path / "secret")]}, "output": "runs/x"}}
+    (run / "options.json").write_text(json.dumps(facts), encoding="utf-8")
+    sefar_mllm.hub.push(sefar_mllm.hub.PushConfig(run, "me/mllm"))
+    there = hub.folder / "me/mllm"
+    for name in [file.name for file in there.iterdir() if file.suffix == ".json"]:
+        text = (there / name).read_text(encoding="utf-8")
+        assert not any(part in text for part in (str(tmp_path), "/home", "me/secret", "~/")), name
+    pushed = json.loads((there / "sefar_mllm.json").read_text(encoding="utf-8"))
+    assert pushed["encoder"]["name"] == pushed["encoder"]["location"] == "sefar:teacher?tokens=clip"
+    assert pushed["prompt"]["system"] == pushed["frame"]["lead"] == "/no_think"
+    kept = json.loads((there / "options.json").read_text(encoding="utf-8"))["options"]
+    assert (kept["questions"], kept["features"], kept["output"]) == ("train.jsonl", "store", "runs/x")
+    assert (kept["trainer"], kept["prompt"]) == ({"dir": ["secret"]}, {"system": "/a"})
+    assert json.loads(file.read_text(encoding="utf-8")) == values  # what lies here stays as it was
+
+
 def test_from_python(trained, hub):
     with pytest.raises(SefarMLLMError, match="which nobody else has"):
         SefarMLLM.from_pretrained(trained / "run").push_to_hub("me/mllm")
