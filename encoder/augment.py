@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from encoder.errors import EncoderError
+from encoder.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -45,23 +46,74 @@ def resample(frames: Tensor, boxes: Tensor, size: int) -> Tensor:
 
     Args:
         frames: ``(B, T, H, W, C)`` uint8.
-        boxes: ``(B, 4)``: top, left, height, width, brought to whole pixels; a negative width mirrors (its
-            left is then the right edge).
+        boxes: ``(B, 4)`` on the CPU: top, left, height, width, brought to whole pixels; a negative width
+            mirrors (its left is then the right edge).
         size: Side of the output in pixels.
 
     Returns:
         ``(B, T, C, size, size)`` float, 0…255; whole numbers on the CPU, where bytes are resized as they are.
     """
+    if frames.is_cuda:
+        return resample_by_products(frames, boxes, size)
     b, t, _, _, c = frames.shape
     out = torch.empty(b, t, c, size, size, device=frames.device)
     for i, (top, left, height, width) in enumerate(boxes.round().int().tolist()):
         low = min(left, left + width)
         pixels = frames[i, :, top : top + height, low : low + abs(width)].permute(0, 3, 1, 2)
-        # CUDA has no kernel for bytes; on the CPU theirs is several times faster than that for floats.
-        pixels = pixels.float() if frames.is_cuda else pixels
         square = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
         out[i] = square.flip(-1) if width < 0 else square
     return out
+
+
+# Clips whose pixels are held as numbers of 16 bits at one time: half a gigabyte at 320 × 427 pixels.
+_CLIPS_AT_ONCE = 32
+
+
+def resample_by_products(frames: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """:func:`resample` of all clips at once, as a matrix for the columns and one for the rows of each clip.
+
+    On a GPU that takes a few kernels, where clip by clip takes some for each. In float16, whose errors (a
+    quarter of a grey value) are smaller than those of whole numbers.
+    """
+    top, left, height, width = to_device(boxes.round(), frames.device).unbind(1)
+    rows = _weights(top, height, size, frames.shape[2])[:, None]
+    columns = _weights(left, width, size, frames.shape[3])[:, None]
+    out = []
+    # Autocast would make bfloat16 of it, whose errors are as large as a grey value.
+    with torch.autocast(frames.device.type, enabled=False):
+        for clips, of_rows, of_columns in zip(
+            *(x.split(_CLIPS_AT_ONCE) for x in (frames, rows, columns)), strict=True
+        ):
+            b, t, h, w, c = clips.shape
+            pixels = clips.permute(0, 1, 4, 2, 3).to(rows.dtype, memory_format=torch.contiguous_format)
+            narrow = pixels.view(b, 1, t * c * h, w) @ of_columns.mT
+            square = of_rows @ narrow.view(b, t * c, h, size)
+            out.append(square.view(b, t, c, size, size).float())
+    return torch.cat(out)
+
+
+def _weights(start: Tensor, extent: Tensor, size: int, n: int) -> Tensor:
+    """What each of ``n`` pixels gives to each of ``size`` places over ``extent`` pixels from ``start``.
+
+    Triangles of PyTorch's antialiased bilinear interpolation, cut off at the box and brought to a sum of 1.
+
+    Args:
+        start: ``(B,)``, whole pixels; where the extent is negative, the box ends there and is mirrored.
+        extent: ``(B,)``.
+        size: Places.
+        n: Pixels.
+
+    Returns:
+        ``(B, size, n)`` in float16.
+    """
+    start, extent = start[:, None, None], extent[:, None, None]
+    step = extent / size
+    place = torch.arange(size, device=start.device)[:, None] + 0.5
+    pixel = torch.arange(n, device=start.device) + 0.5
+    distance = (start + step * place - pixel).abs()
+    inside = (pixel > torch.minimum(start, start + extent)) & (pixel < torch.maximum(start, start + extent))
+    weights = (1 - distance / step.abs().clamp(min=1)).clamp(min=0) * inside
+    return (weights / weights.sum(-1, keepdim=True)).half()
 
 
 def random_boxes(
@@ -110,8 +162,9 @@ def normalised_crop(
 ) -> Tensor:
     """:func:`resample`, then subtraction of the mean and division by the deviation of each channel."""
     x = resample(frames, boxes, size)
-    shift, scale = (255 * torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (mean, std))
-    return x.sub_(shift).div_(scale)
+    for channel, shift, scale in zip(x.unbind(2), mean, std, strict=True):
+        channel.sub_(255 * shift).div_(255 * scale)
+    return x
 
 
 @dataclass(frozen=True)

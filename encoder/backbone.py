@@ -64,6 +64,23 @@ PRESETS = {
 }
 
 
+# The CUDA kernels of attention spread the first two dimensions over a grid that goes no further.
+_GRID = 65_535
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of ``(batch, heads, length, d)``, by a fused kernel where there is a good one."""
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:  # there the fused kernel trains more slowly
+        weights = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+        weights = weights if mask is None else weights.masked_fill(~mask, float("-inf"))
+        return weights.softmax(-1).to(v.dtype) @ v
+    for dim in (0, 1):
+        if q.shape[dim] > _GRID:
+            parts = zip(q.split(_GRID, dim), k.split(_GRID, dim), v.split(_GRID, dim), strict=True)
+            return torch.cat([_attend(*part, mask) for part in parts], dim)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
 class Attention(nn.Module):
     """Self-attention of tokens ``(B, N, S, D)`` over frames (``axis=1``) or within a frame (``axis=2``)."""
 
@@ -75,17 +92,14 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         b, n, s, d = x.shape
-        # (B, N, S, 3, heads, d) → 3 × (B, other axis, heads, attended axis, d)
-        order = (3, 0, 2, 4, 1, 5) if self.axis == 1 else (3, 0, 1, 4, 2, 5)
-        qkv = self.qkv(x).view(b, n, s, 3, self.heads, d // self.heads).permute(order)
-        # PyTorch's fused kernels take 4-D input. On CPU they are slower for the short sequences here
-        # than the plain path, which 5-D input selects.
-        fused = x.is_cuda and self.axis == 2
-        q, k, v = (qkv.flatten(1, 2) if fused else qkv).unbind(0)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        y = y.view(b, -1, *y.shape[-3:]) if fused else y
-        y = y.permute(0, 3, 1, 2, 4) if self.axis == 1 else y.transpose(2, 3)
-        return self.proj(y.reshape(b, n, s, d))
+        # Fused kernels take four dimensions. Over frames, every head of every place is a head of its own;
+        # that is a view, and so costs no copy, where queries, keys and values are products of their own.
+        split = (b, n, s * self.heads, -1) if self.axis == 1 else (b * n, s, self.heads, -1)
+        of_q, _, of_v = self.qkv.bias.chunk(3)
+        # A bias of the keys adds the same to all scores of a query: softmax takes it away again.
+        parts = zip(self.qkv.weight.chunk(3), (of_q, None, of_v), strict=True)
+        q, k, v = (F.linear(x, weight, bias).view(split).transpose(1, 2) for weight, bias in parts)
+        return self.proj(_attend(q, k, v, mask).transpose(1, 2).reshape(b, n, s, d))
 
 
 class DropPath(nn.Module):
@@ -146,6 +160,7 @@ class DividedSpaceTimeViT(nn.Module):
 
     frame_mask: Tensor | None
     cls_mean: Tensor
+    first_slots: Tensor
 
     def __init__(self, shape: ViTShape, elements: TemporalElements, drop_path: float = 0.1) -> None:
         super().__init__()
@@ -163,7 +178,8 @@ class DividedSpaceTimeViT(nn.Module):
         same = elements.same_element()
         self.register_buffer("frame_mask", None if len(elements.sizes) == 1 else same, persistent=False)
         self.register_buffer("cls_mean", same.float() / same.sum(1, keepdim=True), persistent=False)
-        self.first_slots = [element[0] for element in elements.slots]
+        first = torch.tensor([element[0] for element in elements.slots])
+        self.register_buffer("first_slots", first, persistent=False)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -199,4 +215,4 @@ class DividedSpaceTimeViT(nn.Module):
 
     def element_tokens(self, tokens: Tensor) -> Tensor:
         """Tokens ``(B, N, 1 + P, D)`` → the CLS token of each element ``(B, E, D)``."""
-        return tokens[:, self.first_slots, 0]
+        return tokens[:, :, 0].index_select(1, self.first_slots)

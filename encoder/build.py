@@ -63,8 +63,8 @@ def build_encoder(config: ModelConfig, classes: list[ClassInfo], augment: Augmen
     return model
 
 
-def build_optimizer(config: OptimConfig, model: SefarEncoder) -> torch.optim.Optimizer:
-    """The optimizer; biases, norms and single tokens are not decayed.
+def build_optimizer(config: OptimConfig, model: SefarEncoder, fused: bool = False) -> torch.optim.Optimizer:
+    """The optimizer; biases, norms and single tokens are not decayed. ``fused`` is one kernel, for GPUs.
 
     The backbone's rate is scaled but for what no image network has learned: the time embedding and temporal
     attention, whose outputs start at zero like a new head and would not leave it in a short training.
@@ -82,8 +82,10 @@ def build_optimizer(config: OptimConfig, model: SefarEncoder) -> torch.optim.Opt
         for (new, decayed), members in groups.items()
     ]
     if config.name == "sgd":
-        return torch.optim.SGD(parameters, config.learning_rate, momentum=config.momentum, nesterov=True)
-    return torch.optim.AdamW(parameters, config.learning_rate)
+        return torch.optim.SGD(
+            parameters, config.learning_rate, momentum=config.momentum, nesterov=True, fused=fused
+        )
+    return torch.optim.AdamW(parameters, config.learning_rate, fused=fused)
 
 
 def learning_rate(config: OptimConfig, updates: int) -> Callable[[int], float]:

@@ -81,7 +81,7 @@ class OptimConfig:
         backbone_scale: Learning rate of the backbone as a part of that of the head, the time embedding and
             temporal attention.
         momentum: Momentum of SGD.
-        weight_decay: Weight decay; not for biases and norms.
+        weight_decay: Weight decay; not for biases, norms and the class token.
         schedule: step (×0.1 after 25/30 of the training, ×0.01 after 28/30), cosine (to 0) or constant.
         warmup_updates: Updates over which the learning rate rises from 0.
         max_grad_norm: Largest norm of the gradient; none does not limit it.
@@ -115,8 +115,10 @@ class TrainConfig:
         updates: Number of updates, cut into ``epochs`` equal epochs, instead of passes over the data.
         labelled_batch: Labelled clips in an update, over all processes.
         unlabelled_ratio: Unlabelled clips for each labelled one.
-        accumulate: Parts that each process computes an update in.
-        mixed_precision: no, bf16 or fp16.
+        accumulate: Parts that each process computes an update in, one after the other; more parts take less
+            memory.
+        mixed_precision: no, bf16, fp16, or auto: bf16 on a GPU that multiplies in it, else no. What is left
+            in float32 a GPU multiplies as TF32.
         seed: Seed of everything random.
         evaluate_every: Epochs between evaluations; 0 evaluates at the end only.
         evaluation_batch: Clips in a batch of the evaluation.
@@ -126,7 +128,7 @@ class TrainConfig:
         keep_best: Keep, in ``best/``, the network with the highest top-1 accuracy on the validation clips.
         max_broken: Clips that may turn out unreadable; they are reported, left out and counted. One more ends
             the run.
-        compile: Compile the backbone with ``torch.compile``.
+        compile: Compile the backbones of student and teacher with ``torch.compile``.
         tracker: none, tensorboard or wandb, besides ``metrics.jsonl``.
         resume: Go on from the newest checkpoint in ``output`` when there is one.
     """
@@ -142,7 +144,7 @@ class TrainConfig:
     labelled_batch: int = 64
     unlabelled_ratio: int = 3
     accumulate: int = 1
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     seed: int = 0
     evaluate_every: int = 1
     evaluation_batch: int = 32

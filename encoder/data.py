@@ -51,8 +51,12 @@ class Batch:
     clips: list[str]
     broken: list[str]
 
+    def pin_memory(self) -> Batch:
+        """The same in page-locked memory, from which copies to a GPU do not wait; DataLoader asks for it."""
+        return replace(self, frames=self.frames.pin_memory(), labels=self.labels.pin_memory())
+
     def to(self, device: torch.device) -> Batch:
-        """The same on ``device``; ``sizes`` stay on the CPU."""
+        """The same on ``device``; ``sizes`` stay on the CPU, where boxes are drawn."""
         return replace(
             self,
             frames=self.frames.to(device, non_blocking=True),

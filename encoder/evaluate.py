@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -60,24 +59,31 @@ def predict(
         EncoderError: A clip cannot be read.
     """
     training = {name: network.training for name, network in networks.items()}
-    rows: list[Any] = []
+    clips: list[str] = []
+    labels: list[int] = []
+    scores = {name: [torch.empty(0, network.num_classes)] for name, network in networks.items()}
     for network in networks.values():
         network.eval()
     for batch in batches:
         if batch.broken:
             raise EncoderError(batch.broken[0])
+        clips += batch.clips
+        labels += batch.labels.tolist()
         batch = batch.to(accelerator.device)
-        scores = {}
         for name, network in networks.items():
             x = network.transform(batch.frames, batch.sizes, n_crops)
             with accelerator.autocast():
                 logits = network(x.unflatten(1, (-1, network.elements.n_frames)).flatten(0, 1))
             each = logits.float().softmax(-1).view(n_crops, len(batch.labels), -1, network.num_classes)
-            scores[name] = each.mean((0, 2)).cpu()
-        for i, clip in enumerate(batch.clips):  # cloned: a row is sent with all of the storage it lies in
-            rows.append((clip, int(batch.labels[i]), {name: s[i].clone() for name, s in scores.items()}))
+            scores[name].append(each.mean((0, 2)))  # stays on the device until the end
     for name, network in networks.items():
         network.train(training[name])
-    rows = sorted(gather_object(rows), key=lambda row: row[0])
-    probabilities = {name: torch.stack([row[2][name] for row in rows]) for name in networks}
-    return probabilities, torch.tensor([row[1] for row in rows]), [row[0] for row in rows]
+    # Whole tensors: a row that is pickled takes along what its storage holds besides it.
+    device = accelerator.device
+    mine = {name: torch.cat([part.to(device) for part in parts]).cpu() for name, parts in scores.items()}
+    every = gather_object([(clips, labels, mine)])
+    names = [clip for of_process, _, _ in every for clip in of_process]
+    truth = torch.tensor([label for _, of_process, _ in every for label in of_process])
+    order = sorted(range(len(names)), key=lambda i: names[i])
+    found = {name: torch.cat([of_process[name] for _, _, of_process in every])[order] for name in mine}
+    return found, truth[order], [names[i] for i in order]

@@ -24,12 +24,15 @@ class FusionHead(nn.Module):
         dropout: Dropout between the clip feature and the classes.
     """
 
+    pairs: Tensor
+
     def __init__(self, dim: int, n_elements: int, num_classes: int, width: int = 256, dropout: float = 0.5):
         super().__init__()
-        self.pairs = list(combinations(range(n_elements), 2))
-        self.pair = self._layer(2 * dim, width) if self.pairs else None
+        pairs = list(combinations(range(n_elements), 2))
+        self.register_buffer("pairs", torch.tensor(pairs, dtype=torch.long).flatten(), persistent=False)
+        self.pair = self._layer(2 * dim, width) if pairs else None
         self.single = self._layer(dim, width)
-        self.fuse = self._layer((len(self.pairs) + n_elements) * width, width)
+        self.fuse = self._layer((len(pairs) + n_elements) * width, width)
         self.dropout = dropout
         self.classifier = nn.Linear(width, num_classes)
 
@@ -41,7 +44,7 @@ class FusionHead(nn.Module):
         """Element tokens ``(B, E, D)`` → clip feature ``(B, width)``."""
         parts = [self.single(elements)]
         if self.pair is not None:
-            pairs = torch.stack([elements[:, pair].flatten(1) for pair in self.pairs], dim=1)
+            pairs = elements.index_select(1, self.pairs).unflatten(1, (-1, 2)).flatten(2)
             parts.insert(0, self.pair(pairs))
         return self.fuse(torch.cat(parts, dim=1).flatten(1))
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from encoder.elements import TemporalElements
 from encoder.errors import EncoderError
+from encoder.transfer import to_device
 
 Perturbation = Callable[[int, TemporalElements], Tensor]
 
@@ -104,4 +105,4 @@ def find_perturbation(name: str) -> Perturbation:
 
 def reorder(clips: Tensor, index: Tensor) -> Tensor:
     """Clips ``(B, N, …)`` with frame ``index[b, s]`` in slot ``s``; ``index`` is ``(B, N)``."""
-    return clips[torch.arange(len(clips), device=clips.device)[:, None], index.to(clips.device)]
+    return clips[torch.arange(len(clips), device=clips.device)[:, None], to_device(index, clips.device)]

@@ -23,7 +23,11 @@ T = TypeVar("T")
 CPU = torch.device("cpu")
 #: How long one process waits for another: a process that fails ends the launch, so this need not be short.
 PATIENCE = timedelta(days=7)
-SPREADING = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
+SPREADING = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+}
 
 
 @dataclass(frozen=True)

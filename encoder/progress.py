@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from encoder.recipes.base import Term
 
 
 class Window:
@@ -16,19 +19,23 @@ class Window:
         self.clips, self.parts = 0, 0
         self.sums: dict[str, Tensor] = {}
 
-    def add(self, losses: dict[str, Tensor], figures: dict[str, Tensor], clips: int) -> None:
-        """Counts one part of an update: its weighted losses, other figures and the clips it used."""
+    def add(self, name: str, term: Term) -> None:
+        """Counts a weighted loss of one part of an update, and its figures."""
+        for key, value in {f"loss_{name}": term.loss, **term.figures}.items():
+            value = value.detach().float()
+            self.sums[key] = self.sums[key] + value if key in self.sums else value
+
+    def count(self, clips: int) -> None:
+        """Counts one part of an update, and the clips it used."""
         self.clips += clips
         self.parts += 1
-        for name, value in {**{f"loss_{k}": v for k, v in losses.items()}, **figures}.items():
-            value = value.detach().float()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
 
     def summary(self) -> dict[str, Any]:
         """Means of the losses and figures, their sum, clips a second, and the part of the time that was spent
         waiting for data."""
+        sums = torch.stack(list(self.sums.values())).tolist()  # waits for the device, once
         seconds = time.perf_counter() - self.started
-        means = {name: float(value) / self.parts for name, value in self.sums.items()}
+        means = {name: value / self.parts for name, value in zip(self.sums, sums, strict=True)}
         return {
             "loss": sum(value for name, value in means.items() if name.startswith("loss_")),
             **means,

@@ -71,6 +71,11 @@ class RunFolder:
             save_checkpoint(self.checkpoints / f"update-{update:08d}", states, {"update": update, **facts})
             prune_checkpoints(self.checkpoints, self.config.keep_checkpoints)
 
+    def newest_update(self) -> int:
+        """The update of the newest checkpoint; 0 where there is none."""
+        folder = newest(self.checkpoints)
+        return int(folder.name.removeprefix("update-")) if folder is not None else 0
+
     def load(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """The newest checkpoint, or None; the log forgets what came after it."""
         folder = newest(self.checkpoints)

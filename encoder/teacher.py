@@ -48,15 +48,16 @@ class Teacher(nn.Module):
     Args:
         student: The network to follow; the teacher starts as a copy of it.
         decay: Highest decay of the average.
-    """
 
-    updates: Tensor
+    Attributes:
+        updates: Steps of the average so far; a number of Python's, as reading one from a GPU would wait.
+    """
 
     def __init__(self, student: SefarEncoder, decay: float) -> None:
         super().__init__()
         self.network = copy.deepcopy(student).eval().requires_grad_(False)
         self.decay = decay
-        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        self.updates = 0
         self._mine: list[Tensor] = list(self.network.parameters())
         self._theirs: list[Tensor] = list(student.parameters())
 
@@ -64,15 +65,22 @@ class Teacher(nn.Module):
     def restart(self) -> None:
         """Becomes a copy of the student again, as at the end of the warm-up."""
         torch._foreach_copy_(self._mine, self._theirs)
-        self.updates.zero_()
+        self.updates = 0
 
     @torch.no_grad()
     def follow(self) -> None:
         """One step of the average; call it after every update of the student."""
-        t = int(self.updates)
-        decay = min(self.decay, (1 + t) / (10 + t))
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_(self._mine, self._theirs, 1 - decay)
         self.updates += 1
+
+    def get_extra_state(self) -> Tensor:
+        """What a state dict keeps besides the weights: ``updates``."""
+        return torch.tensor(self.updates)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """The inverse of :meth:`get_extra_state`."""
+        self.updates = int(state)
 
     @torch.no_grad()
     def label(self, frames: Tensor, predictions: int | None) -> PseudoLabels:

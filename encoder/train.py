@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from torch import Tensor
+from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from tqdm import tqdm
 
 from encoder.augment import Views
@@ -20,9 +20,11 @@ from encoder.build import build_encoder, build_optimizer, learning_rate
 from encoder.checkpoint import write_json
 from encoder.config import TrainConfig
 from encoder.data import Batch, derive_seed
+from encoder.deferred import DeferredCheck, UpdateReport
 from encoder.errors import EncoderError
 from encoder.evaluate import accuracies, predict
 from encoder.lists import TrainingLists
+from encoder.precision import automatic_precision, multiply_in_tf32
 from encoder.processes import join
 from encoder.progress import Window
 from encoder.recipes.base import find_recipe
@@ -57,11 +59,18 @@ class Training:
     """One run: its data, networks and progress."""
 
     def __init__(self, config: TrainConfig) -> None:
+        if config.mixed_precision == "auto":
+            config = replace(config, mixed_precision=automatic_precision())
         self.config = config
         tracker = None if config.tracker == "none" else config.tracker
+        # No buffer of an encoder ever changes.
+        across = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
         try:
             self.accelerator = Accelerator(
-                mixed_precision=config.mixed_precision, log_with=tracker, project_dir=config.output
+                mixed_precision=config.mixed_precision,
+                log_with=tracker,
+                project_dir=config.output,
+                kwargs_handlers=[across],
             )
             without_half = self.accelerator.device.type == "cpu" and config.mixed_precision == "fp16"
         except ValueError:  # Accelerate refuses fp16 where it was told to use the CPU
@@ -70,7 +79,7 @@ class Training:
             raise EncoderError("mixed_precision: fp16 needs a GPU; on this machine use bf16 or no")
         recipe = find_recipe(config.recipe.name)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        self.lists = TrainingLists(config, recipe.uses_unlabelled, rank, world)
+        self.lists = TrainingLists(config, bool(recipe.unlabelled_losses), rank, world)
         self.total = self.lists.total
         self.folder = RunFolder(config, self.accelerator.is_main_process)
         self.folder.check()
@@ -78,19 +87,24 @@ class Training:
             self.lists.open()
         torch.manual_seed(derive_seed(config.seed, "weights"))
         self.student = build_encoder(config.model, self.lists.classes, config.augment)
-        if config.compile:
-            self.student.backbone.compile()
         views = Views(config.augment, config.model.image_size, self.student.mean, self.student.std)
         self.recipe = recipe(self.student, views, config.recipe, config.epochs)
+        device = self.accelerator.device
+        multiply_in_tf32(device)
+        networks = [self.student]
         if self.recipe.teacher is not None:
-            self.recipe.teacher.to(self.accelerator.device)
-        optimizer = build_optimizer(config.optim, self.student)
+            networks.append(self.recipe.teacher.to(device).network)
+        if config.compile:  # each by itself: a copy of a compiled module is not compiled
+            for network in networks:
+                network.backbone.compile()
+        optimizer = build_optimizer(config.optim, self.student, fused=device.type == "cuda")
         self.model, self.optimizer = self.accelerator.prepare(self.student, optimizer)
         self.learning_rate = learning_rate(config.optim, self.total)
         self.update = 0
         self.evaluation: dict[str, float] = {}
         self.best = 0.0
         self.broken: set[str] = set()
+        self.check = DeferredCheck(self.accelerator)
         self.accelerator.wait_for_everyone()
         self.folder.start()
 
@@ -103,7 +117,7 @@ class Training:
         self.model.train()
         hidden = not self.accelerator.is_local_main_process
         bar = tqdm(total=self.total, initial=self.update, unit="update", disable=hidden)
-        with bar, on_sigterm(self.accelerator.set_trigger):
+        with bar, on_sigterm(self.check.stop):
             self._loop(bar)
         if self.accelerator.is_main_process:
             for name, network in self.networks().items():
@@ -122,10 +136,19 @@ class Training:
                 self.recipe.start_epoch(epoch)
             if unlabelled is None and self.recipe.wants_unlabelled(epoch):
                 unlabelled = self.lists.unlabelled_batches(self.update)
-            self._one_update(epoch, labelled, unlabelled, window)
+            report = self._one_update(epoch, labelled, unlabelled, window)
             self.update += 1
             bar.update()
-            if self.update % config.log_every == 0:
+            done = self.update == self.total
+            logs = self.update % config.log_every == 0
+            evaluates = done or self._epoch_ends(config.evaluate_every)
+            every = config.checkpoint_every
+            saves = every > 0 and (done or self.update % every == 0)
+            stops = self.check.read()
+            self.check.post(report)
+            if stops or logs or evaluates or saves:  # these wait for the device anyhow
+                stops |= self.check.read()
+            if logs:
                 line = window.summary()
                 self._log({"epoch": epoch, "learning_rate": self.learning_rate(self.update - 1), **line})
                 bar.set_postfix_str(
@@ -133,13 +156,11 @@ class Training:
                     f"{100 * line['data_wait']:.0f}% waiting"
                 )
                 window = Window()
-            done = self.update == self.total
-            if done or self._epoch_ends(config.evaluate_every):
+            if evaluates:
                 self._evaluate(epoch)
-            stopped = self.accelerator.check_trigger()
-            if stopped or (config.checkpoint_every and (done or self.update % config.checkpoint_every == 0)):
+            if saves or stops:
                 self._save()
-            if stopped:
+            if stops:
                 tqdm.write(f"stopped at update {self.update}; '--resume true' goes on from there")
                 raise SystemExit(128 + signal.SIGTERM)
 
@@ -149,10 +170,11 @@ class Training:
 
     def _one_update(
         self, epoch: int, labelled: Iterator[Batch], unlabelled: Iterator[Batch] | None, window: Window
-    ) -> None:
+    ) -> UpdateReport:
         config, accelerator = self.config, self.accelerator
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.update) * group["scale"]
+        report = UpdateReport(self.update)
         for part in range(config.accumulate):
             started = time.perf_counter()
             with_labels = self._next(labelled)
@@ -161,20 +183,26 @@ class Training:
             # Every part of every update has its own seed, whichever process computes it.
             number = accelerator.process_index * config.accumulate + part
             torch.manual_seed(derive_seed(config.seed, "update", self.update, number))
-            last = part == config.accumulate - 1
-            with nullcontext() if last else accelerator.no_sync(self.model):
-                with accelerator.autocast():
-                    losses, figures = self.recipe.losses(self.model, with_labels, without, epoch)
-                loss = torch.stack(list(losses.values())).sum()
-                batches = [with_labels] if without is None else [with_labels, without]
-                self._check_finite(losses, batches)
-                accelerator.backward(loss / config.accumulate)
-            window.add(losses, figures, sum(len(batch.clips) for batch in batches))
+            terms = self.recipe.terms(self.model, with_labels, without, epoch)
+            names = self.recipe.loss_names(without)
+            for name in names:
+                last = part == config.accumulate - 1 and name == names[-1]
+                # Processes add up their gradients once, in the last backward pass of the update.
+                with nullcontext() if last else accelerator.no_sync(self.model):
+                    with accelerator.autocast():
+                        term = next(terms)
+                    accelerator.backward(term.loss / config.accumulate)
+                report.add(name, term.loss)
+                window.add(name, term)
+            clips = with_labels.clips + (without.clips if without is not None else [])
+            report.clips += clips
+            window.count(len(clips))
         if config.optim.max_grad_norm is not None:
             accelerator.clip_grad_norm_(self.model.parameters(), config.optim.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.recipe.after_update(epoch)
+        return report
 
     def _next(self, batches: Iterator[Batch]) -> Batch:
         """The next batch, without the clips that cannot be read."""
@@ -201,29 +229,12 @@ class Training:
             if batch.clips:
                 yield replace(batch, broken=[])
 
-    @torch.no_grad()
-    def _check_finite(self, losses: dict[str, Tensor], batches: list[Batch]) -> None:
-        bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
-        if not bad:
-            return
-        clips, student = [], self.student.eval()
-        for batch in batches:
-            finite = student(student.transform(batch.frames, batch.sizes)).isfinite().all(1).tolist()
-            clips += [clip for clip, fine in zip(batch.clips, finite, strict=True) if not fine]
-        everything = [clip for batch in batches for clip in batch.clips]
-        shown = clips if clips else everything
-        raise EncoderError(
-            f"update {self.update}: the loss {', '.join(bad)} is not finite; "
-            f"{len(clips)} of {len(everything)} clips alone give such an output; look at "
-            f"{', '.join(shown[:8])}, lower optim.learning_rate or set optim.max_grad_norm"
-        )
-
     # What the run leaves behind --------------------------------------------------------------------------
 
     def networks(self) -> dict[str, Any]:
         """The student, and the teacher once it has begun to follow."""
         networks = {"student": self.student}
-        if self.recipe.teacher is not None and int(self.recipe.teacher.updates):
+        if self.recipe.teacher is not None and self.recipe.teacher.updates:
             networks["teacher"] = self.recipe.teacher.network
         return networks
 
@@ -267,6 +278,7 @@ class Training:
 
     def _resume(self) -> None:
         """Goes back to the newest checkpoint. Randomness needs no restoring: it follows from the update."""
+        self._agree(self.folder.newest_update())
         loaded = self.folder.load()
         if loaded is None:
             return
@@ -279,3 +291,13 @@ class Training:
             self.accelerator.scaler.load_state_dict(states["scaler"])
         self.update, self.evaluation, self.best = facts["update"], facts["evaluation"], facts["best"]
         self.broken = set(facts["broken"])
+
+    def _agree(self, update: int) -> None:
+        """Raises EncoderError where processes would go on from different updates."""
+        found = gather_object([update])
+        if len(set(found)) > 1:
+            raise EncoderError(
+                f"{self.folder.checkpoints}: process 0 finds the checkpoint of update {found[0]}, process "
+                f"{self.accelerator.process_index} that of {update} (0 is none); all machines need to see "
+                "one folder: let 'output' lie on a disk they share, or copy the newest checkpoint to each"
+            )

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
-from encoder.augment import AugmentConfig, Views, random_boxes, resample, view_boxes
+from encoder.augment import AugmentConfig, Views, random_boxes, resample, resample_by_products, view_boxes
 from encoder.elements import TemporalElements
 from encoder.errors import EncoderError
 from encoder.mix import TubeMix
@@ -42,6 +43,21 @@ def test_a_box_of_whole_pixels_is_a_slice_and_a_negative_width_mirrors_it():
     torch.testing.assert_close(resample(frames, box, 8), expected)
     mirror = torch.tensor([[3.4, 13.3, 8.2, -7.8]]).expand(3, 4)
     torch.testing.assert_close(resample(frames, mirror, 8), expected.flip(-1))
+
+
+@pytest.mark.parametrize("size", [9, 16, 50])
+def test_resampling_by_products_is_resampling_clip_by_clip(size):
+    """The GPU's way against PyTorch's interpolation of floats, for clips of several sizes, mirrored too."""
+    frames, sizes = clips(b=40, t=2, h=33, w=47), torch.tensor([[33, 47], [20, 30]]).repeat(20, 1)
+    config = AugmentConfig(crop_min=0.4, crop_max=1.0)
+    boxes = random_boxes(sizes, config, flip=True, generator=torch.Generator().manual_seed(0))
+    found = resample_by_products(frames, boxes, size)
+    for i, (top, left, height, width) in enumerate(boxes.round().int().tolist()):
+        low = min(left, left + width)
+        pixels = frames[i, :, top : top + height, low : low + abs(width)].permute(0, 3, 1, 2).float()
+        square = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
+        expected = square.flip(-1) if width < 0 else square
+        torch.testing.assert_close(found[i], expected, rtol=0, atol=0.3)
 
 
 def test_random_boxes_stay_inside_and_fill_their_range():

@@ -132,19 +132,18 @@ def test_the_same_seed_gives_the_same_weights_and_workers_and_cache_change_nothi
         assert_same_weights(tmp_path / "a", tmp_path / "d")
 
 
+def process_environment(**changes: str) -> dict[str, str]:
+    alone = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
+    return {**os.environ, **alone, **changes}
+
+
 def launch(config_file: Path, *args: str, processes: int = 1) -> subprocess.Popen:
     command = [sys.executable, str(SCRIPT)]
     if processes > 1:
         command = [*torchrun(processes, config_file.parent / "logs"), str(SCRIPT)]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "ACCELERATE_USE_CPU": "true",
-    }
     return subprocess.Popen(
         [*command, "--config", str(config_file), *args],
-        env=environment,
+        env=process_environment(),
         cwd=SCRIPT.parents[1],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -294,6 +293,22 @@ def test_a_loss_that_is_not_finite_stops_with_update_and_clips(data, tmp_path):
         train(options(data, tmp_path / "run", "supervised", optim=optim))
 
 
+def test_no_checkpoint_and_no_line_of_the_log_has_a_loss_that_is_not_finite(data, tmp_path):
+    """The losses are looked at one update later, but before anything is written."""
+    optim = OptimConfig("sgd", learning_rate=1e30, schedule="constant")
+    for every in (1, 3, 1000):
+        output = tmp_path / str(every)
+        changes = {"checkpoint_every": every, "log_every": every, "evaluate_every": 0}
+        with pytest.raises(EncoderError, match="update 1: the loss sup is not finite"):
+            train(options(data, output, "supervised", optim=optim, **changes))
+        newest = newest_checkpoint(output / "checkpoints")
+        assert (newest is None) == (every > 1)
+        if newest is not None:
+            assert newest.name == "update-00000001"
+        log = output / "metrics.jsonl"
+        assert "NaN" not in (log.read_text("utf-8") if log.exists() else "")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -313,6 +328,14 @@ def test_processes_that_do_not_know_of_each_other_are_refused(data, tmp_path, mo
     monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
     with pytest.raises(EncoderError, match="2 processes were started"):
         train(options(data, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("what", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
+def test_weights_spread_over_gpus_are_refused(what, data, tmp_path, monkeypatch):
+    monkeypatch.setenv(f"ACCELERATE_USE_{what}", "true")
+    with pytest.raises(EncoderError, match=r"train-encoder: .* would spread it.* configs/accelerate/ddp\.yaml"):
+        train(options(data, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_unlabelled_list_is_asked_for(data, tmp_path):

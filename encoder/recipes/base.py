@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import encoder.recipes
@@ -41,8 +44,18 @@ class RecipeConfig:
     threshold: float = 0.8
 
 
+class Term(NamedTuple):
+    """One of the weighted losses that are summed, and figures worth logging."""
+
+    loss: Tensor
+    figures: dict[str, Tensor]
+
+
 class Recipe:
     """One training method. A new one is a module in this folder whose ``RECIPE`` is a subclass.
+
+    Its losses come one after the other: whoever computes the gradient of each before asking for the next
+    holds the activations of one forward pass at a time. The gradients add up to those of the sum.
 
     Args:
         student: The network that is trained, unwrapped.
@@ -51,10 +64,11 @@ class Recipe:
         epochs: Epochs of the whole training, for the ramp-up.
 
     Attributes:
+        unlabelled_losses: Names of the losses on unlabelled clips, in the order of :meth:`unlabelled_terms`.
         teacher: The EMA network, or None where the method has none.
     """
 
-    uses_unlabelled = True
+    unlabelled_losses: tuple[str, ...] = ()
 
     def __init__(self, student: SefarEncoder, views: Views, config: RecipeConfig, epochs: int) -> None:
         self.student, self.views, self.config, self.epochs = student, views, config, epochs
@@ -62,8 +76,8 @@ class Recipe:
         self.teacher: Teacher | None = None
 
     def wants_unlabelled(self, epoch: int) -> bool:
-        """Whether ``losses`` is to be given unlabelled clips in this epoch."""
-        return self.uses_unlabelled and epoch >= self.config.warmup_epochs
+        """Whether ``terms`` is to be given unlabelled clips in this epoch."""
+        return bool(self.unlabelled_losses) and epoch >= self.config.warmup_epochs
 
     def ramp(self, epoch: int) -> float:
         """``ξ``, the weight of the unlabelled losses."""
@@ -74,10 +88,14 @@ class Recipe:
         if self.teacher is not None and epoch == self.config.warmup_epochs:
             self.teacher.restart()
 
-    def losses(
+    def loss_names(self, unlabelled: Batch | None) -> tuple[str, ...]:
+        """Names of the losses that ``terms`` gives, in its order."""
+        return ("sup", *(() if unlabelled is None else self.unlabelled_losses))
+
+    def terms(
         self, model: nn.Module, labelled: Batch, unlabelled: Batch | None, epoch: int
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The weighted losses to be summed, and figures worth logging.
+    ) -> Iterator[Term]:
+        """The weighted losses to be summed, each computed when it is asked for.
 
         Args:
             model: The student as the loop runs it (it may be wrapped for several processes).
@@ -85,7 +103,23 @@ class Recipe:
             unlabelled: Clips whose labels are not looked at, or None during the warm-up.
             epoch: The current epoch, from 0.
         """
-        raise NotImplementedError
+        logits = model(self.views.flipped(labelled.frames, labelled.sizes)).float()
+        yield Term(F.cross_entropy(logits, labelled.labels), {})
+        if unlabelled is not None:
+            yield from self.unlabelled_terms(model, unlabelled, epoch)
+
+    def unlabelled_terms(self, model: nn.Module, clips: Batch, epoch: int) -> Iterator[Term]:
+        """The losses on unlabelled clips, each computed when it is asked for; here, none."""
+        return iter(())
+
+    def losses(
+        self, model: nn.Module, labelled: Batch, unlabelled: Batch | None, epoch: int
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """All of ``terms`` at once: the losses by name, and the figures."""
+        terms = list(self.terms(model, labelled, unlabelled, epoch))
+        losses = [term.loss for term in terms]
+        figures = {name: value for term in terms for name, value in term.figures.items()}
+        return dict(zip(self.loss_names(unlabelled), losses, strict=True)), figures
 
     def after_update(self, epoch: int) -> None:
         """Called after every update of the student."""

@@ -3,32 +3,29 @@ ones."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from encoder.data import Batch
 from encoder.losses import weighted_cross_entropy
-from encoder.recipes.base import Recipe
+from encoder.recipes.base import Recipe, Term
 from encoder.teacher import PseudoLabels, pseudo_labels
 
 
 class FixMatch(Recipe):
     """``L = L_sup + ξ·w_un·mean(1[max p ≥ τ] · CE(student(strong), ŷ))``."""
 
-    def losses(
-        self, model: nn.Module, labelled: Batch, unlabelled: Batch | None, epoch: int
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        logits = model(self.views.flipped(labelled.frames, labelled.sizes)).float()
-        losses = {"sup": F.cross_entropy(logits, labelled.labels)}
-        if unlabelled is None:
-            return losses, {}
-        pseudo = self._own_labels(self.views.weak(unlabelled.frames, unlabelled.sizes))
+    unlabelled_losses = ("un",)
+
+    def unlabelled_terms(self, model: nn.Module, clips: Batch, epoch: int) -> Iterator[Term]:
+        pseudo = self._own_labels(self.views.weak(clips.frames, clips.sizes))
         counts = (pseudo.confidence >= self.config.threshold).float()
-        student = model(self.strong(unlabelled), self.views.config.feature_dropout)
+        student = model(self.strong(clips), self.views.config.feature_dropout)
         loss = weighted_cross_entropy(student, pseudo.label, counts)
-        losses["un"] = self.ramp(epoch) * self.config.unlabelled_weight * loss
-        return losses, {"counted": counts.mean(), "confidence": pseudo.confidence.mean()}
+        figures = {"counted": counts.mean(), "confidence": pseudo.confidence.mean()}
+        yield Term(self.ramp(epoch) * self.config.unlabelled_weight * loss, figures)
 
     @torch.no_grad()
     def _own_labels(self, weak: Tensor) -> PseudoLabels:

@@ -3,7 +3,8 @@ tube-token mix."""
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from encoder.augment import Views
@@ -11,34 +12,28 @@ from encoder.data import Batch
 from encoder.losses import adaptive_regulation, weighted_cross_entropy, weighted_squared_error
 from encoder.mix import TubeMix
 from encoder.model import SefarEncoder
-from encoder.recipes.base import Recipe, RecipeConfig
+from encoder.recipes.base import Recipe, RecipeConfig, Term
 from encoder.teacher import PseudoLabels, Teacher
 
 
 class Sefar(Recipe):
     """``L = L_sup + ξ·(2·L_un + 2·L_mix)`` (method §6)."""
 
+    unlabelled_losses = ("un", "mix")
+
     def __init__(self, student: SefarEncoder, views: Views, config: RecipeConfig, epochs: int) -> None:
         super().__init__(student, views, config, epochs)
         self.teacher: Teacher = Teacher(student, config.ema_decay)
 
-    def losses(
-        self, model: nn.Module, labelled: Batch, unlabelled: Batch | None, epoch: int
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        logits = model(self.views.flipped(labelled.frames, labelled.sizes)).float()
-        losses = {"sup": F.cross_entropy(logits, labelled.labels)}
-        if unlabelled is None:
-            return losses, {}
-        pseudo = self.pseudo_labels(self.views.weak(unlabelled.frames, unlabelled.sizes))
+    def unlabelled_terms(self, model: nn.Module, clips: Batch, epoch: int) -> Iterator[Term]:
+        pseudo = self.pseudo_labels(self.views.weak(clips.frames, clips.sizes))
         weight = self.weight(pseudo)
-        strong = self.strong(unlabelled)
+        strong = self.strong(clips)
         ramp, dropout = self.ramp(epoch), self.views.config.feature_dropout
-        student = model(strong, dropout)
-        losses["un"] = (
-            ramp * self.config.unlabelled_weight * weighted_cross_entropy(student, pseudo.label, weight)
-        )
-        losses["mix"] = ramp * self.config.mix_weight * self.mix_loss(model, strong, pseudo, weight)
-        return losses, {"eta": weight.mean(), "confidence": pseudo.confidence.mean()}
+        error = weighted_cross_entropy(model(strong, dropout), pseudo.label, weight)
+        figures = {"eta": weight.mean(), "confidence": pseudo.confidence.mean()}
+        yield Term(ramp * self.config.unlabelled_weight * error, figures)
+        yield Term(ramp * self.config.mix_weight * self.mix_loss(model, strong, pseudo, weight), {})
 
     def pseudo_labels(self, weak: Tensor) -> PseudoLabels:
         """The teacher's labels of weak views ``(B, N, C, S, S)``."""
@@ -51,11 +46,11 @@ class Sefar(Recipe):
     def mix_loss(self, model: nn.Module, strong: Tensor, pseudo: PseudoLabels, weight: Tensor) -> Tensor:
         """``L_mix``: the student's probabilities for mixed clips against the teacher's, mixed alike."""
         shape = self.student.shape
-        mix = TubeMix.draw(len(strong), shape.n_patches)
-        partners = strong[mix.partner.to(strong.device)]
-        mixed = model(mix.frames(strong, partners, shape.patch_size), self.views.config.feature_dropout)
+        mix = TubeMix.draw(len(strong), shape.n_patches).to(strong.device)
+        mixed = mix.frames(strong, strong[mix.partner], shape.patch_size)
+        logits = model(mixed, self.views.config.feature_dropout)
         return weighted_squared_error(
-            mixed.float().softmax(-1), mix.targets(pseudo.probabilities), mix.targets(weight)
+            logits.float().softmax(-1), mix.targets(pseudo.probabilities), mix.targets(weight)
         )
 
 
