@@ -58,8 +58,15 @@ def test_a_compiled_backbone_trains_the_same_network(data, plain, tmp_path, monk
 
     # Tracing is what can go wrong in our code; the compiler behind it takes minutes.
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    compiled = []
+    plainly = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: (compiled.append(self), plainly(self)))
     train(options(data, tmp_path / "run", compile=True, **QUICK))
     assert graphs
+    student, teacher = compiled
+    assert student is not teacher
+    assert all(module._compiled_call_impl is not None for module in compiled)
+    assert [next(module.parameters()).requires_grad for module in compiled] == [True, False]
     assert_same_weights(plain, tmp_path / "run", tolerance=1e-4)
 
 
