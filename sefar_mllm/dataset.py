@@ -171,7 +171,8 @@ def collate(samples: Sequence[Sample], standardize: Standardize) -> dict[str, Te
 
 def first_views(store: Features, clips: Sequence[str], standardize: Standardize) -> Tensor:
     """Standardised features ``(clips, tokens, dim)`` of each clip's first view, for `SefarMLLM.embed`."""
-    return standardize(torch.stack([store[clip][0] for clip in clips]))
+    # Stores keep half precision, which autocast on CPUs does not take.
+    return standardize(torch.stack([store[clip][0].float() for clip in clips]))
 
 
 def pad(ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]]) -> dict[str, Tensor]:

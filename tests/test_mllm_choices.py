@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from test_mllm_finetune import config, log, weights
 
 import sefar_mllm.trainer
+from projector.standardize import Standardize
 from sefar_mllm.checkpoint import ADAPTER_WEIGHTS
-from sefar_mllm.dataset import FinetuneDataset
+from sefar_mllm.dataset import FinetuneDataset, first_views
 from sefar_mllm.finetune import finetune
 from sefar_mllm.language_model import load_language_model
 from sefar_mllm.prompts import VIDEO_ID, PromptConfig, Prompter
@@ -27,6 +28,15 @@ def world(tmp_path_factory) -> Path:
     question_file(folder / "val.jsonl", validation)
     easy_store(folder / "features", train + validation)
     return folder
+
+
+def test_half_precision_features_are_read_in_full_under_autocast(tmp_path):
+    store = easy_store(tmp_path, easy_questions(6))
+    stored = {clip: store[clip].half() for clip in ("train0000", "train0003")}
+    clips, standardize = ["train0000", "train0003"], Standardize(3, 8)
+    expected = torch.stack([stored[clip][0].float() for clip in clips])
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(first_views(stored, clips, standardize), expected, rtol=0, atol=0)
 
 
 def test_epochs_show_all_views_of_a_clip(tmp_path):
