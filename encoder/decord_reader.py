@@ -32,7 +32,9 @@ class DecordReader:
         width, height = self.facts.scaled(short_side)
         width += width in _PADDED_WIDTHS
         try:
-            reader = decord.VideoReader(str(self.path), decord.cpu(0), width, height, num_threads=1)
+            reader = decord.VideoReader(
+                str(self.path.absolute()), decord.cpu(0), width, height, num_threads=1
+            )
         except Exception:  # of several classes; what decord cannot open, PyAV may
             return None
         return reader if len(reader) == self.n_frames else None

@@ -41,7 +41,8 @@ class VideoFile:
         import av
 
         try:
-            self._container = av.open(str(self.path))
+            # FFmpeg takes what stands before ``:`` in a relative path for a protocol.
+            self._container = av.open(str(self.path.absolute()))
         except Exception as error:  # of any class: that is up to the demuxer
             raise EncoderError(
                 f"{self.path}: cannot be opened as a video ({error}); it is cut off or not a video, "

@@ -19,9 +19,14 @@ _SPACED = re.compile(r"(\S|\S.*[^\s,])\s+([0-9]{1,9})")  # a comma before the sp
 def write_clip_list(path: Path, clips: Sequence[Clip]) -> None:
     """Write a clip list: the header ``video,label``, then each clip's file (below a video root) and label."""
     buffer = io.StringIO()
-    rows = ((clip.file, clip.label) for clip in clips)
+    rows = ((path_cell(clip.file), clip.label) for clip in clips)
     csv.writer(buffer, lineterminator="\n").writerows([("video", "label"), *rows])
     write_text(path, buffer.getvalue())
+
+
+def path_cell(file: str) -> str:
+    """A relative path as a cell of CSV: as ``./=x`` where a spreadsheet would run it as a formula."""
+    return f"./{file}" if file.startswith(("=", "+", "-", "@")) else file
 
 
 def read_label_list(path: Path, table: ClipTable, skip_missing: bool = False) -> list[Clip]:

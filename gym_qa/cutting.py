@@ -99,7 +99,7 @@ def _encode(
     source: Source, places: range, lead: float | None, path: Path, encoding: Encoding, note: str
 ) -> None:
     clock = _Clock(source.timeline, places[0])
-    with av.open(str(path), "w", format="mp4") as container:
+    with av.open(str(path.absolute()), "w", format="mp4") as container:
         container.metadata["comment"] = note
         frames = source.frames(places, lead)
         first = next(frames)
@@ -144,7 +144,7 @@ def is_whole(path: Path, least: int, note: str | None = None) -> bool:
         GymQAError: where the clip is whole and its comment is not ``note``: it was cut in another way.
     """
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path.absolute())) as container:
             whole = container.streams.video[0].frames >= least
             comment = container.metadata.get("comment", "")
     except (OSError, ValueError, IndexError):

@@ -14,7 +14,8 @@ from gym_qa.errors import GymQAError
 
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a character that takes two escapes
 _HALF = re.compile("[\ud800-\udfff]")
-_NAME = re.compile(r"[^\x00-\x1f\x7f/\\:]+")  # no control characters, no separators of any system
+# No control characters, no separators of any system, no letter of a Windows drive.
+_NAME = re.compile(r"(?![A-Za-z]:)[^\x00-\x1f\x7f/\\]+")
 
 
 def read_text(path: Path) -> str:

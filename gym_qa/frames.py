@@ -141,7 +141,8 @@ class SourceVideo:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """A container and its video: the main one where there are several, or a cover picture besides."""
-    with av.open(str(path)) as container:
+    # FFmpeg takes what stands before ``:`` in a relative path for a protocol.
+    with av.open(str(path.absolute())) as container:
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream):
             raise ValueError("it holds no video")

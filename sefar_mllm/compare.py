@@ -11,15 +11,16 @@ from typing import Any, Literal
 
 from encoder.extract import ExtractConfig, FrameOrder, extract
 from gym_qa.build import BuildQAConfig, build_qa
+from gym_qa.cliplist import write_clip_list
 from gym_qa.minigym import MiniGymConfig, make_minigym
 from gym_qa.questions import read_questions
+from gym_qa.table import Clip
 from sefar_mllm.compare_table import write_comparison
 from sefar_mllm.demo import BUDGETS, SEFAR, Budget, Folders, Stages, finetune_config
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.evaluate import EvaluateConfig, evaluate
 from sefar_mllm.finetune import FinetuneConfig, finetune
 from sefar_mllm.question_set import QuestionSet
-from sefar_mllm.report.results import write_whole
 
 TEXT_ONLY = "language model alone"
 FEATURE_OPTIONS = ("precision", "reader", "short_side", "batch", "workers", "device", "views")
@@ -155,8 +156,11 @@ def prepare(config: CompareConfig, stages: Stages) -> Sources:
 
 
 def slug(name: str) -> str:
-    """A folder name for an encoder's name; other names, other folders."""
-    return "".join(letter if letter.isalnum() or letter in ".-" else f"_{ord(letter):x}" for letter in name)
+    """A folder name for an encoder's name: other names, other folders, and never ``..``."""
+    slugged = "".join(
+        letter if letter.isalnum() or letter in ".-" else f"_{ord(letter):x}" for letter in name
+    )
+    return f"_2e{slugged[1:]}" if slugged.startswith(".") else slugged
 
 
 def store(config: CompareConfig, name: str, order: FrameOrder = "filmed") -> Path:
@@ -191,7 +195,7 @@ def asked_clips(config: CompareConfig, part: str, questions: Path) -> Path:
     """A clip list of the clips that a question file asks about."""
     clips = dict.fromkeys(question.video for question in read_questions(questions))
     path = config.output / f"{part}_clips.csv"
-    write_whole(path, "video,label\n" + "".join(f'"{clip}.mp4",\n' for clip in clips))
+    write_clip_list(path, [Clip(clip, "", -1) for clip in clips])
     return path
 
 

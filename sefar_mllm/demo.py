@@ -16,8 +16,10 @@ from encoder.extract import ExtractConfig, extract
 from encoder.recipes.base import RecipeConfig
 from encoder.train import train
 from gym_qa.build import BuildQAConfig, build_qa
+from gym_qa.cliplist import write_clip_list
 from gym_qa.minigym import MiniGymConfig, make_minigym
 from gym_qa.questions import read_questions
+from gym_qa.table import Clip
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.evaluate import EvaluateConfig, evaluate
 from sefar_mllm.finetune import FinetuneConfig, finetune
@@ -182,7 +184,7 @@ def write_asked(folders: Folders) -> list[Path]:
     for part in ("train", "val"):
         clips = [question.video for question in read_questions(folders.qa / f"{part}_questions.jsonl")]
         lists.append(folders.qa / f"{part}_asked.csv")
-        lists[-1].write_text("video,label\n" + "".join(f"{clip}.mp4,\n" for clip in clips), encoding="utf-8")
+        write_clip_list(lists[-1], [Clip(clip, "", -1) for clip in clips])
     return lists
 
 

@@ -26,6 +26,7 @@ from encoder.evaluate import predict
 from encoder.model import SefarEncoder
 from encoder.processes import join
 from encoder.visual_sefar import load_sefar
+from gym_qa.cliplist import path_cell
 from sefar_mllm.confusion_picture import confusion_counts, save_confusion
 from sefar_mllm.report.results import write_whole
 from sefar_mllm.statistics import accuracy_by, wilson_interval
@@ -224,7 +225,7 @@ def _write(
     best = {name: score.max(1) for name, score in scores.items()}
     for i, clip in enumerate(names):
         cells = [cell for b in best.values() for cell in (int(b.indices[i]), f"{float(b.values[i]):.4f}")]
-        writer.writerow([clip, int(labels[i]), *cells])
+        writer.writerow([path_cell(clip), int(labels[i]), *cells])
     write_whole(folder / "predictions.csv", table.getvalue())
     for name, score in scores.items():
         title = f"{name}: {100 * results['networks'][name]['top1']['accuracy']:.1f} % of {len(names)} clips"

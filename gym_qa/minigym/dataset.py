@@ -155,7 +155,7 @@ def render_clip(clip: ClipPlan, px: int, only: np.ndarray | None = None) -> tupl
 
 def write_video(path: Path, frames: np.ndarray) -> None:
     """Encode ``(T, H, W, 3)`` uint8 frames as H.264 at ``FPS``; the file appears only when it is whole."""
-    with written_whole(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+    with written_whole(path) as temporary, av.open(str(temporary.absolute()), "w", format="mp4") as container:
         # cpu-independent: without it x264's rate control is not repeatable to the last bit
         options = {"preset": "veryfast", "crf": "20", "x264-params": "threads=1:cpu-independent=1"}
         stream = container.add_stream("libx264", rate=FPS, options=options)
