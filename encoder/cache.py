@@ -1,137 +1,162 @@
 """A folder of decoded clips, so that many epochs and many runs decode every video once.
 
-One flat file of uint8 frames, memory-mapped (processes share it through the page cache), and an index that
-says what was read and how.
+The folder holds one folder for each way of reading: short side, reader, quality. In that lie *shards*: a file
+of frames, memory-mapped (processes share it through the page cache), and an index of the clips in it, written
+last. A clip is found by what was read: path, size and time of change of its file, and the span. So lists that
+share clips share their frames, a changed file is read anew, and what was stopped goes on.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
+from numpy.typing import NDArray
 
+from encoder.cache_writing import Place, fill
 from encoder.clips import Clip
 from encoder.errors import EncoderError
-from encoder.reader import Frames, read_clip
+from encoder.packing import QUALITY, check_quality, unpack
+from encoder.video_facts import Frames
+from encoder.waiting import one_at_a_time
 
-
-class _Whole(Dataset[Any]):
-    def __init__(self, clips: list[Clip], short_side: int | None, reader: str) -> None:
-        self.clips, self.short_side, self.reader = clips, short_side, reader
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, i: int) -> Frames | str:
-        try:
-            return read_clip(self.clips[i], None, self.short_side, self.reader)
-        except EncoderError as error:
-            return str(error)
+#: Rises when readers give other frames or these are kept in another way; older folders are then not read.
+_VERSION = 2
 
 
 class FrameCache:
     """Decoded clips on disk.
 
     Args:
-        folder: A folder that :meth:`build` has written.
+        folder: The folder of one way of reading.
+        clips: The clips that are wanted; others may be there.
+        quality: Quality of JPEG in which the frames are kept; None for raw frames.
 
     Attributes:
-        broken: What was wrong with the clips that could not be read.
+        missing: Those of the clips that are not there, by their keys.
+        broken: What was wrong with the clips that :meth:`build` could not read, by their keys.
     """
 
-    def __init__(self, folder: Path) -> None:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        self.entries: dict[str, tuple[int, tuple[int, ...]]] = {
-            clip: (offset, tuple(shape)) for clip, (offset, shape) in index["clips"].items()
+    def __init__(self, folder: Path, clips: Iterable[Clip], quality: int | None) -> None:
+        self.folder, self.quality = folder, quality
+        if quality is not None:
+            import torchvision.io  # noqa: F401  (takes a second: here and not in each worker)
+        self.keys = {_unlabelled(clip): "" for clip in clips}
+        for clip in self.keys:
+            self.keys[clip] = _key(clip)
+        wanted = set(self.keys.values())
+        self.places: dict[str, tuple[str, Place]] = {
+            key: (shard, place)
+            for shard, places in _shards(folder)
+            for key, place in places.items()
+            if key in wanted
         }
-        self.broken: dict[str, str] = index["broken"]
-        self.frames = (
-            np.memmap(folder / "frames.bin", np.uint8, "r") if self.entries else np.empty(0, np.uint8)
-        )
+        self.missing = {key: clip for clip, key in self.keys.items() if key not in self.places}
+        self.broken: dict[str, str] = {}
+        self._files: dict[str, NDArray[np.uint8]] = {}
+
+    @property
+    def bytes(self) -> int:
+        """Room that the frames of the clips take."""
+        return sum(place[1] for _, place in self.places.values())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": {}}  # each process maps the files for itself
 
     def read(self, clip: Clip, choose: Callable[[int], list[int]] | None = None) -> Frames:
         """Frames of a clip ``(n, H, W, 3)``; ``choose`` as in :func:`encoder.reader.read_clip`."""
-        if _key(clip) in self.broken:
-            raise EncoderError(self.broken[_key(clip)])
-        offset, shape = self.entries[_key(clip)]
-        assert self.frames is not None
-        frames = self.frames[offset : offset + int(np.prod(shape))].reshape(shape)
+        key = self.keys[_unlabelled(clip)]
+        if key in self.broken:
+            raise EncoderError(self.broken[key])
+        shard, (offset, size, n, height, width) = self.places[key]
         try:
-            chosen = list(range(shape[0])) if choose is None else choose(shape[0])
+            chosen = list(range(n)) if choose is None else choose(n)
         except EncoderError as error:
             raise EncoderError(f"{clip}: {error}") from None
-        return np.asarray(frames[chosen])
+        try:
+            content = self._file(shard)[offset : offset + size]
+            return unpack(content, (n, height, width), chosen, self.quality)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise EncoderError(
+                f"{self.folder / shard}: cannot be read ({error}); delete it and start again"
+            ) from None
+
+    def _file(self, shard: str) -> NDArray[np.uint8]:
+        if shard not in self._files:
+            self._files[shard] = np.memmap(self.folder / shard, np.uint8, "r").view(np.ndarray)
+        return self._files[shard]
 
     @classmethod
     def build(
-        cls, root: Path, clips: list[Clip], short_side: int | None, reader: str = "pyav", workers: int = 0
+        cls,
+        root: Path,
+        clips: list[Clip],
+        short_side: int | None,
+        reader: str = "pyav",
+        workers: int = 0,
+        quality: int | None = QUALITY,
     ) -> FrameCache:
-        """Opens the cache of these clips under ``root``, decoding them when it is not there yet.
+        """Opens the cache of these clips under ``root``, decoding those that are not there yet.
 
-        The cache's name is a hash of the files (path, size, time of change), the spans and the way of
-        reading, so a changed file is read anew. A clip that cannot be read is kept as such: reading it
-        from the cache raises.
+        Of several processes that see the same disk one decodes and the others wait for it. A clip that
+        cannot be read is tried again by every build; reading it from the cache raises what was wrong.
+
+        Args:
+            root: The folder.
+            clips: The clips.
+            short_side: Largest short side of the frames in pixels; None for that of the video.
+            reader: As in :func:`encoder.reader.read_clip`.
+            workers: Worker processes that decode.
+            quality: Quality of JPEG, or None to keep the frames as they are.
+
+        Raises:
+            EncoderError: There is not enough room for the frames.
         """
-        folder = root / _fingerprint(clips, short_side, reader)
-        if not (folder / "index.json").is_file():
-            scratch = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-            try:
-                _write(scratch, _decoded(clips, short_side, reader, workers))
-                os.replace(scratch, folder)
-            except OSError:  # another process was faster
-                if not folder.is_dir():
-                    raise
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
-        return cls(folder)
+        check_quality(quality)
+        size = "full" if short_side is None else f"{short_side}px"
+        folder = root / f"{size}-{reader}-{'raw' if quality is None else f'jpeg{quality}'}-v{_VERSION}"
+        cache = cls(folder, clips, quality)
+        if cache.missing:
+            with one_at_a_time(folder, "run 'sefar-mllm cache-clips' before"):
+                cache = cls(folder, clips, quality)  # another process may have decoded them meanwhile
+                broken = fill(folder, cache.missing, short_side, reader, workers, quality)
+                cache = cls(folder, clips, quality)
+                cache.broken = broken
+        return cache
+
+
+def _unlabelled(clip: Clip) -> Clip:
+    return replace(clip, label=-1)
 
 
 def _key(clip: Clip) -> str:
-    rate = "" if clip.rate is None else f"|{clip.rate}"
-    return f"{clip.path}|{clip.start}|{clip.end}{rate}"
+    """A hash of everything that the clip's frames depend on."""
+    facts = {**asdict(clip), "path": os.path.abspath(clip.path), "files": _state(clip.path)}
+    return blake2b(json.dumps(facts, default=str).encode(), digest_size=16).hexdigest()
 
 
-def _fingerprint(clips: list[Clip], short_side: int | None, reader: str) -> str:
-    digest = hashlib.sha256(f"{short_side} {reader}".encode())
-    for clip in sorted({_key(clip): clip for clip in clips}.values(), key=_key):
-        for path in (clip.path, *(sorted(clip.path.iterdir()) if clip.path.is_dir() else ())):
-            facts = path.stat()
-            digest.update(f"\n{_key(clip)} {path.name} {facts.st_size} {facts.st_mtime_ns}".encode())
-    return digest.hexdigest()[:16]
+def _state(path: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of a file, or of all files in a folder; nothing where there is none."""
+    try:
+        entries = sorted(os.scandir(path), key=lambda entry: entry.name) if path.is_dir() else [path]
+        return [(entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries]
+    except OSError:
+        return []
 
 
-def _decoded(
-    clips: list[Clip], short_side: int | None, reader: str, workers: int
-) -> Iterator[tuple[Clip, Frames | str]]:
-    unique = list({_key(clip): clip for clip in clips}.values())
-    loader: DataLoader[Any] = DataLoader(
-        _Whole(unique, short_side, reader), batch_size=None, num_workers=workers, collate_fn=_as_is
-    )
-    with tqdm(loader, desc="decoding", unit="clip", leave=False) as shown:
-        yield from zip(unique, shown, strict=True)
-
-
-def _as_is(item: Any) -> Any:
-    return item
-
-
-def _write(folder: Path, decoded: Iterator[tuple[Clip, Frames | str]]) -> None:
-    folder.mkdir(parents=True)
-    entries: dict[str, tuple[int, tuple[int, ...]]] = {}
-    broken: dict[str, str] = {}
-    with open(folder / "frames.bin", "wb") as file:
-        for clip, frames in decoded:
-            if isinstance(frames, str):
-                broken[_key(clip)] = frames
-                continue
-            entries[_key(clip)] = (file.tell(), frames.shape)
-            file.write(np.ascontiguousarray(frames).data)
-    (folder / "index.json").write_text(json.dumps({"clips": entries, "broken": broken}), encoding="utf-8")
+def _shards(folder: Path) -> Iterator[tuple[str, dict[str, Place]]]:
+    """The shards that are whole, and the places of the clips in them."""
+    for path in sorted(folder.glob("*.json")):
+        shard = path.with_suffix(".bin")
+        try:
+            index = json.loads(path.read_text(encoding="utf-8"))
+            if shard.stat().st_size == index["size"]:
+                yield shard.name, index["clips"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # cut off; its clips are decoded anew

@@ -8,6 +8,7 @@ from typing import Literal
 
 from encoder.augment import AugmentConfig
 from encoder.errors import EncoderError
+from encoder.packing import QUALITY
 from encoder.recipes.base import RecipeConfig
 
 
@@ -24,8 +25,11 @@ class DataConfig:
         video_root: Folder that the videos' paths start from; by default each clip list's own.
         short_side: Short side in pixels that frames are decoded to.
         reader: pyav or decord.
-        cache: Folder to keep decoded clips in, so that every video is decoded once for all epochs and runs.
-        workers: Worker processes that decode.
+        cache: Folder to keep decoded clips in, so that every video is decoded once for all epochs and runs;
+            ``sefar-mllm cache-clips`` fills it beforehand.
+        cache_quality: Quality of JPEG in which they are kept; none for raw frames, which are what the videos
+            hold to the byte and take 10 to 20 times the room.
+        workers: Worker processes that read.
     """
 
     labelled: Path
@@ -36,6 +40,7 @@ class DataConfig:
     short_side: int = 320
     reader: Literal["pyav", "decord"] = "pyav"
     cache: Path | None = None
+    cache_quality: int | None = QUALITY
     workers: int = 2
 
 

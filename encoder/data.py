@@ -214,7 +214,14 @@ def open_source(
     reader: str,
     cache: Path | None,
     workers: int,
+    quality: int | None,
 ) -> FrameSource:
-    """A source for these clips, with their frames decoded into ``cache`` first where one is named."""
-    frames = FrameCache.build(cache, clips, short_side, reader, workers) if cache is not None else None
-    return FrameSource(short_side, reader, frames)
+    """A source for these clips, with their frames decoded into ``cache`` first where one is named.
+
+    Several processes may call it at once, and it may take hours: see :mod:`encoder.waiting`.
+    """
+    if cache is None:
+        return FrameSource(short_side, reader)
+    return FrameSource(
+        short_side, reader, FrameCache.build(cache, clips, short_side, reader, workers, quality)
+    )

@@ -16,6 +16,7 @@ from encoder.batches import Batches
 from encoder.clips import Clip, read_clips
 from encoder.data import FrameSource, derive_seed, open_source
 from encoder.errors import EncoderError
+from encoder.packing import QUALITY
 from encoder.reader import Frames
 from encoder.store import FeatureStore, ordered_fingerprint
 from encoder.visual import VisualEncoder, located, open_encoder
@@ -45,6 +46,7 @@ class ExtractConfig:
         short_side: Short side in pixels that frames are decoded to; by default that of the video.
         reader: pyav or decord.
         cache: Folder of decoded clips.
+        cache_quality: Quality of JPEG in which they are kept; none for raw frames.
         batch: Clips in a batch.
         workers: Worker processes that decode.
         device: Where the encoder runs; by default the GPU where there is one.
@@ -62,6 +64,7 @@ class ExtractConfig:
     short_side: int | None = None
     reader: Literal["pyav", "decord"] = "pyav"
     cache: Path | None = None
+    cache_quality: int | None = QUALITY
     batch: int = 16
     workers: int = 2
     device: str | None = None
@@ -96,7 +99,9 @@ def extract(config: ExtractConfig) -> FeatureStore:
         f"{encoder.num_tokens} tokens × {encoder.dim}, {len(todo) * size / 1e6:.1f} MB"
     )
     if todo:
-        source = open_source(todo, config.short_side, config.reader, config.cache, config.workers)
+        source = open_source(
+            todo, config.short_side, config.reader, config.cache, config.workers, config.cache_quality
+        )
         with tqdm(total=len(todo), desc="extracting", unit="clip") as bar:
             shard: dict[str, Tensor] = {}
             broken: list[str] = []
@@ -199,8 +204,7 @@ def _encoded(
     frames_of = _ViewFrames(config, encoder, clips, source)
     places = list(range(len(clips)))
     positions = [places[i : i + config.batch] for i in range(0, len(places), config.batch)]
-    workers = 0 if source.cache else config.workers
-    for items in Batches(frames_of, positions, workers, source.watch, collate_fn=_as_list):
+    for items in Batches(frames_of, positions, config.workers, source.watch, collate_fn=_as_list):
         broken += [item for item in items if isinstance(item, str)]
         # Clips of one size go through together; videos of other sizes have their own turn.
         by_size: dict[tuple[int, ...], list[tuple[str, Frames]]] = {}

@@ -52,10 +52,11 @@ class TrainingLists:
     def open(self) -> None:
         """Opens the frames of the clips, decoding them into the cache first where one is named."""
         data = self.config.data
-        self.source = open_source(self.used, data.short_side, data.reader, data.cache, data.workers)
+        self.source = open_source(
+            self.used, data.short_side, data.reader, data.cache, data.workers, data.cache_quality
+        )
         if self.source.cache is not None and len(self.source.cache.broken) > self.config.max_broken:
             raise EncoderError(next(iter(self.source.cache.broken.values())))
-        self.workers = 0 if self.source.cache is not None else data.workers
 
     def _updates_in_a_pass(self) -> int:
         if self.unlabelled:
@@ -80,11 +81,13 @@ class TrainingLists:
         stream = ClipStream(clips, self.source, self.elements, derive_seed(config.seed, name))
         mine = range(self.rank * parts, (self.rank + 1) * parts)
         size = config.labelled_batch // self.n_parts * ratio
-        return training_batches(stream, size, range(first, self.total), mine, self.n_parts, self.workers)
+        return training_batches(
+            stream, size, range(first, self.total), mine, self.n_parts, config.data.workers
+        )
 
     def validation_batches(self) -> Iterable[Batch]:
         """This process's part of the validation clips, middle frames."""
         batch = self.config.evaluation_batch
         return evaluation_batches(
-            self.val, self.source, self.elements, batch, self.rank, self.world, self.workers
+            self.val, self.source, self.elements, batch, self.rank, self.world, self.config.data.workers
         )

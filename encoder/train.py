@@ -30,6 +30,7 @@ from encoder.progress import Window
 from encoder.recipes.base import find_recipe
 from encoder.run_folder import RunFolder
 from encoder.stopping import on_sigterm
+from encoder.waiting import leaving_together
 
 
 def train(config: TrainConfig) -> dict[str, float]:
@@ -83,7 +84,7 @@ class Training:
         self.total = self.lists.total
         self.folder = RunFolder(config, self.accelerator.is_main_process)
         self.folder.check()
-        with self.accelerator.main_process_first():
+        with leaving_together():
             self.lists.open()
         torch.manual_seed(derive_seed(config.seed, "weights"))
         self.student = build_encoder(config.model, self.lists.classes, config.augment)

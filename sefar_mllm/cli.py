@@ -49,6 +49,9 @@ VERBS: dict[str, Verb] = {
     "export-qa": Verb("gym_qa.exports", "ExportQAConfig", "export_qa", "questions in other tools' formats"),
     "cut-clips": Verb("gym_qa.cut", "CutClipsConfig", "cut_clips", "full videos to trimmed clips"),
     "doctor": Verb("sefar_mllm.doctor", "DoctorConfig", "doctor", "unusable clips; memory of fine-tuning"),
+    "cache-clips": Verb(
+        "encoder.cache_clips", "CacheClipsConfig", "cache_clips", "decode clips once for all trainings"
+    ),
     "train-encoder": Verb(
         "encoder.train", "TrainConfig", "train", "train a video encoder from few labels", shared=True
     ),

@@ -155,6 +155,7 @@ def encoder_config(folders: Folders, budget: Budget, seed: int) -> TrainConfig:
             video_root=folders.data / "videos",
             short_side=96,
             cache=folders.data / "decoded",
+            cache_quality=None,
         ),
         model=ModelConfig(weights="minigym", image_size=80, drop_path=0.0),
         augment=AugmentConfig(crop_min=0.75, crop_max=1.0, horizontal_flip=True),

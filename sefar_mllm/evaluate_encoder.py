@@ -24,8 +24,10 @@ from encoder.data import evaluation_batches, open_source
 from encoder.errors import EncoderError
 from encoder.evaluate import predict
 from encoder.model import SefarEncoder
+from encoder.packing import QUALITY
 from encoder.processes import join
 from encoder.visual_sefar import load_sefar
+from encoder.waiting import leaving_together
 from gym_qa.cliplist import path_cell
 from sefar_mllm.confusion_picture import confusion_counts, save_confusion
 from sefar_mllm.report.results import write_whole
@@ -51,6 +53,7 @@ class EvaluateEncoderConfig:
         short_side: Short side in pixels that frames are decoded to.
         reader: pyav or decord.
         cache: Folder of decoded clips.
+        cache_quality: Quality of JPEG in which they are kept; none for raw frames.
         batch: Clips in a batch.
         workers: Worker processes that decode.
         mixed_precision: no, bf16 or fp16.
@@ -66,6 +69,7 @@ class EvaluateEncoderConfig:
     short_side: int = 320
     reader: Literal["pyav", "decord"] = "pyav"
     cache: Path | None = None
+    cache_quality: int | None = QUALITY
     batch: int = 16
     workers: int = 2
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
@@ -107,8 +111,10 @@ def evaluate_encoder(config: EvaluateEncoderConfig) -> dict[str, Any]:
     join("evaluate-encoder")
     accelerator = Accelerator(mixed_precision=config.mixed_precision)
     try:
-        with accelerator.main_process_first():  # one decodes where there is a cache
-            source = open_source(clips, config.short_side, config.reader, config.cache, config.workers)
+        with leaving_together():
+            source = open_source(
+                clips, config.short_side, config.reader, config.cache, config.workers, config.cache_quality
+            )
         batches = evaluation_batches(
             clips,
             source,
@@ -116,7 +122,7 @@ def evaluate_encoder(config: EvaluateEncoderConfig) -> dict[str, Any]:
             config.batch,
             accelerator.process_index,
             accelerator.num_processes,
-            0 if source.cache is not None else config.workers,
+            config.workers,
             config.views,
         )
         for network in networks.values():

@@ -79,6 +79,10 @@ def test_the_plain_reader_reads_the_same_frames(tmp_path):
             "1",
             "--rounds",
             "1",
+            "--film-clips",
+            "1",
+            "--film-lines",
+            "400",
         ],
     ],
 )

@@ -1,7 +1,6 @@
 """Clip lists and video files, good and bad."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from encoder_videos import counting_frames, write_direction_set, write_video
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoder.cache import FrameCache
 from encoder.clips import Clip, read_classes, read_clips
 from encoder.data import ClipStream, FrameSource, collate, evaluation_batches, training_batches
 from encoder.elements import TemporalElements
@@ -257,48 +255,6 @@ def test_a_broken_clip_is_left_out_of_its_batch_and_reported():
     assert batch.clips == ["a", "c"]
     assert batch.labels.tolist() == [1, 3]
     assert batch.broken == ["b.mp4: cut off"]
-
-
-def test_the_cache_holds_what_the_videos_hold_and_notices_changes(clips, tmp_path):
-    spans = [*clips, Clip(clips[0].path, 0, 0.2, 0.6)]
-    cache = FrameCache.build(tmp_path, spans, 36)
-    for clip in spans:
-        for choose in (None, ELEMENTS.sample):
-            assert np.array_equal(cache.read(clip, choose), read_clip(clip, choose, 36))
-    before = sorted(tmp_path.iterdir())
-    FrameCache.build(tmp_path, spans, 36)
-    assert sorted(tmp_path.iterdir()) == before
-    FrameCache.build(tmp_path, spans, 16)
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_two_processes_may_make_the_cache_at_once(clips, tmp_path, monkeypatch):
-    replace = os.replace
-
-    def another_is_faster(scratch, folder):
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "replace", replace)
-            patch.setattr(os, "getpid", lambda: 1)
-            FrameCache.build(tmp_path, clips, 36)
-        replace(scratch, folder)
-
-    monkeypatch.setattr(os, "replace", another_is_faster)
-    cache = FrameCache.build(tmp_path, clips, 36)
-    assert np.array_equal(cache.read(clips[0]), read_clip(clips[0], None, 36))
-    assert [path.suffix for path in tmp_path.iterdir()] == [""]
-
-
-def test_the_cache_keeps_what_was_wrong_and_reads_a_mended_file_anew(clips, tmp_path):
-    (tmp_path / "bad.mp4").write_bytes(b"nothing")
-    bad = Clip(tmp_path / "bad.mp4", 0)
-    cache = FrameCache.build(tmp_path / "cache", [bad, *clips], 36)
-    assert len(cache.broken) == 1
-    with pytest.raises(EncoderError, match=r"bad\.mp4: cannot be opened"):
-        cache.read(bad)
-    assert np.array_equal(cache.read(clips[0]), read_clip(clips[0], None, 36))
-    bad.path.write_bytes(clips[0].path.read_bytes())
-    mended = FrameCache.build(tmp_path / "cache", [bad, *clips], 36)
-    assert np.array_equal(mended.read(bad), mended.read(clips[0]))
 
 
 # Through the command line ---------------------------------------------------------------------------------
