@@ -25,8 +25,20 @@ def write_clip_list(path: Path, clips: Sequence[Clip]) -> None:
 
 
 def path_cell(file: str) -> str:
-    """A relative path as a cell of CSV: as ``./=x`` where a spreadsheet would run it as a formula."""
-    return f"./{file}" if file.startswith(("=", "+", "-", "@")) else file
+    """A relative path as a cell of CSV: as ``./=x`` where a spreadsheet would run it as a formula.
+
+    Many ids of FineGym's videos begin with ``-``; with nothing to compute in them they stay as they are.
+    """
+    runs = file.startswith(("=", "+", "-", "@")) and not re.fullmatch(r"-[\w./-]*", file, re.ASCII)
+    return f"./{file}" if runs else file
+
+
+def text_cell(text: str) -> str:
+    """A text as a cell of CSV or TSV: after a space where a spreadsheet would run it as a formula.
+
+    Readers that compare texts strip them; a spreadsheet leaves a cell that begins with a space alone.
+    """
+    return f" {text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def read_label_list(path: Path, table: ClipTable, skip_missing: bool = False) -> list[Clip]:

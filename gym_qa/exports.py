@@ -5,15 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from gym_qa.audit import audit, load_questions
+from gym_qa.cliplist import path_cell, text_cell
 from gym_qa.errors import GymQAError
-from gym_qa.files import read_json, write_json_lines, write_text
+from gym_qa.files import plain_name, read_json, write_json_lines, write_text
 from gym_qa.official import read_official, to_official, write_official
 from gym_qa.questions import Question, write_questions
 
@@ -50,6 +54,7 @@ class ExportQAConfig:
 
 def export_qa(config: ExportQAConfig) -> None:
     """Run the verb."""
+    plain_name(config.name, "--name")
     questions = load_questions(config.questions)
     for question in questions:
         if len(question.options) > len(LETTERS):
@@ -142,11 +147,12 @@ def _ms_swift(questions: Sequence[Question], config: ExportQAConfig) -> None:
 def _lmms_eval(questions: Sequence[Question], config: ExportQAConfig) -> None:
     """lmms-eval: a task's YAML, its functions and its questions; run with ``--include_path FOLDER``."""
     data = config.output / "questions.jsonl"
-    task = config.name.replace("-", "_")
+    task = re.sub(r"\W+", "_", config.name)
     write_questions(data, questions)
     write_text(config.output / "utils.py", files("gym_qa").joinpath("lmms_eval_utils.py").read_text("utf-8"))
     write_text(
-        config.output / f"{task}.yaml", _LMMS_TASK.format(task=task, data=json.dumps(str(data.resolve())))
+        config.output / f"{task}.yaml",
+        _LMMS_TASK.format(task=_yaml(task), data=_yaml(str(data.resolve()))),
     )
 
 
@@ -187,8 +193,9 @@ def _vlmevalkit(questions: Sequence[Question], config: ExportQAConfig) -> None:
     for index, question in enumerate(questions):
         options = [*question.options, *[""] * (width - len(question.options))]
         answer = LETTERS[question.answer]
+        texts = [text_cell(text) for text in (question.question, *options)]
         writer.writerow(
-            [index, question.video, question.question, *options, answer, question.event, question.set]
+            [index, path_cell(question.video), *texts, answer, text_cell(question.event), question.set]
         )
     write_text(config.output, buffer.getvalue())
 
@@ -200,7 +207,8 @@ def _datasets(questions: Sequence[Question], config: ExportQAConfig) -> None:
     present = [split for split in ("train", "validation", "test") if _split_file(config, split).exists()]
     listed = "".join(f"  - split: {split}\n    path: data/{split}.jsonl\n" for split in present)
     card = _CARD.format(
-        license=config.license,
+        license=_yaml(config.license),
+        pretty_name=_yaml(config.name),
         name=config.name,
         about=_SYNTHETIC if _settings(config).get("synthetic") else _FILMED,
         splits=listed,
@@ -208,6 +216,12 @@ def _datasets(questions: Sequence[Question], config: ExportQAConfig) -> None:
         audit=audit(questions),
     )
     write_text(config.output / "README.md", card)
+
+
+def _yaml(text: str) -> str:
+    """A text as one line of YAML that is read as that text, whatever stands in it."""
+    found = yaml.safe_dump([text], default_style='"', allow_unicode=True, width=2**30)
+    return found.removeprefix("- ").rstrip("\n")
 
 
 def _settings(config: ExportQAConfig) -> dict[str, Any]:
@@ -231,7 +245,7 @@ _SYNTHETIC = (
 _CARD = """\
 ---
 license: {license}
-pretty_name: {name}
+pretty_name: {pretty_name}
 language:
 - en
 task_categories:

@@ -106,6 +106,13 @@ def write_json_lines(path: Path, rows: Iterable[Any]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
+def plain_name(name: str, place: str) -> str:
+    """``name``, if a file can be called like it. Raises `GymQAError` for what leads to another folder."""
+    if "/" in name or not name.strip():
+        raise GymQAError(f"{place} {name!r}: expected a plain name, without '/'")
+    return safe_relative(name, place)
+
+
 def safe_relative(name: str, place: str) -> str:
     """``name``, if it stays inside the folder it is joined to.
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from encoder.clips import read_clips, read_numbered_clips
 from encoder.reader import read_clip
 from encoder.visual import EncoderSpec
-from gym_qa.cliplist import read_label_list, read_labels, write_clip_list
+from gym_qa.cliplist import path_cell, read_label_list, read_labels, write_clip_list
 from gym_qa.cutting import is_whole
 from gym_qa.errors import GymQAError
 from gym_qa.files import safe_relative
@@ -63,7 +63,10 @@ def test_no_cell_of_a_clip_list_is_a_formula_and_it_reads_the_same(first, tmp_pa
     clips = (clips[1], clips[2], in_folder)
     write_clip_list(tmp_path / "list.csv", clips)
     with (tmp_path / "list.csv").open(encoding="utf-8", newline="") as file:
-        assert not any(cell.startswith(first) for row in csv.reader(file) for cell in row)
+        begins = [cell for row in csv.reader(file) for cell in row if cell.startswith(first)]
+    assert begins == ([] if first != "-" else [clip.file for clip in clips if clip.file.startswith("-")])
+    formula = replace(clips[0], clip_id=names[0])
+    assert path_cell(formula.path or formula.clip_id) == f"./{names[0]}"
     table = ClipTable(clips, tuple(ActionClass(name) for name in names))
     assert read_label_list(tmp_path / "list.csv", table) == list(clips)
     read = [clip.path for _, clip in read_numbered_clips(tmp_path / "list.csv", Path("root"))]
