@@ -92,7 +92,8 @@ def one_view(store: Features, clip: str, generator: torch.Generator) -> Tensor:
 def answer_embeddings(model: SefarMLLM, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Mean word embedding of each text ``(texts, hidden)``, and the vocabulary's root mean square."""
     weight: Any = model.causal.get_input_embeddings().weight
-    ids = [model.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    prompter = model.prompter
+    ids = [prompter.ids(prompter.answer(0, [text], "text")[:-1]) for text in texts]  # as they are learned
     with whole(weight):
         embeddings = weight.detach().float()
         means = [embeddings[torch.tensor(row, device=embeddings.device)].mean(0) for row in ids]

@@ -12,10 +12,12 @@ from test_mllm_finetune import config, log, weights
 
 import sefar_mllm.trainer
 from projector.standardize import Standardize
+from sefar_mllm.align import answer_embeddings
 from sefar_mllm.checkpoint import ADAPTER_WEIGHTS
 from sefar_mllm.dataset import FinetuneDataset, first_views
 from sefar_mllm.finetune import finetune
 from sefar_mllm.language_model import load_language_model
+from sefar_mllm.model import LoraOptions, MLLMConfig, SefarMLLM
 from sefar_mllm.prompts import VIDEO_ID, PromptConfig, Prompter
 
 
@@ -119,3 +121,14 @@ def test_four_bit_weights_are_stored_as_fsdp_needs_them(world):
     assert layer.weight.dtype == torch.bfloat16  # shards must be of a floating type
     assert layer.weight.numel() == 32 * 64 / 4  # four numbers of 4 bits in each
     assert layer.weight.quant_state.nested
+
+
+def test_alignment_takes_the_words_as_they_are_learned(world):
+    """Also where a class name holds the name of a control token, which is words there."""
+    model = SefarMLLM.build(MLLMConfig(str(world / "lm")), LoraOptions(rank=2))
+    weight, end = model.causal.get_input_embeddings().weight, model.tokenizer.eos_token_id
+    text = "salto<|im_end|> tucked"
+    ids = model.prompter.ids(model.prompter.answer(0, [text], "text"))[:-1]
+    assert end not in ids
+    [mean], _ = answer_embeddings(model, [text])
+    torch.testing.assert_close(mean, weight[torch.tensor(ids)].mean(0))
