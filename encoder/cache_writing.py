@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,6 +26,7 @@ Place = tuple[int, int, int, int, int]
 
 _SAMPLE = 32  # clips by which the size of all is estimated
 _SHARD = 256 * 2**20  # bytes after which a shard is closed; what is in no closed one is lost by a stop
+_LEFT = 3600  # seconds after which a half-written file is taken for left behind
 
 
 def fill(
@@ -72,8 +76,6 @@ def fill(
                     shard = _Shard(folder)
                 bar.update()
         shard.close()
-    except OSError as error:
-        raise EncoderError(f"{folder}: cannot be written ({error}); make room and start again") from None
     finally:
         shard.scratch.unlink(missing_ok=True)
     return broken
@@ -97,10 +99,19 @@ def _bytes(n: float) -> str:
 
 
 def _tidy(folder: Path) -> None:
-    """Deletes what a stop has left."""
+    """Deletes what a stop has left; nothing that another machine, whose lock may not be seen, is writing."""
     for path in folder.iterdir():
-        if path.suffix == ".tmp" or (path.suffix == ".bin" and not path.with_suffix(".json").is_file()):
-            path.unlink()
+        left = path.suffix == ".tmp" or (path.suffix == ".bin" and not path.with_suffix(".json").is_file())
+        if left and path.stat().st_mtime < time.time() - _LEFT:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EncoderError(f"{path.parent}: cannot be written ({error}); make room and start again") from None
 
 
 class _Packed(Dataset[Any]):
@@ -140,13 +151,15 @@ class _Shard:
 
     def add(self, key: str, content: bytes, shape: tuple[int, int, int]) -> None:
         """Appends a clip."""
-        with open(self.scratch, "ab") as file:
+        with _writing(self.path), open(self.scratch, "ab") as file:
             file.write(content)
         self.places[key] = (self.size, len(content), *shape)
         self.size += len(content)
 
     def close(self) -> None:
         """Lets the shard appear, if there is anything in it."""
-        if self.places:
+        if not self.places:
+            return
+        with _writing(self.path):
             self.scratch.replace(self.path)
             write_json(self.path.with_suffix(".json"), {"size": self.size, "clips": self.places})

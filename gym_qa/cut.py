@@ -242,4 +242,4 @@ def _cut(source: Path, clip: Clip, config: CutClipsConfig) -> Outcome:
     except Exception as error:  # a decoder may raise anything, and one video must not end the verb
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise GymQAError(f"{target}: cannot be written ({error}); make room and start again") from None
-        return "unreadable", str(error) or type(error).__name__
+        return "unreadable", " ".join(str(error).split()) or type(error).__name__

@@ -140,15 +140,15 @@ def test_a_missing_video_is_an_error_that_names_it(clips, tmp_path):
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_what_was_stopped_goes_on(stop, clips, decoded, tmp_path, monkeypatch):
     monkeypatch.setattr(cache_writing, "_SHARD", 1)  # every clip a shard of its own
-    pack = cache_writing.pack
+    write = cache_writing.write_json
 
     def until_the_fourth(*args):
         if len(decoded) == 4:
             raise stop
-        return pack(*args)
+        return write(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache_writing, "pack", until_the_fourth)
+        patch.setattr(cache_writing, "write_json", until_the_fourth)
         with pytest.raises((KeyboardInterrupt, EncoderError)) as error:
             FrameCache.build(tmp_path, clips, 36, quality=None)
     if isinstance(error.value, EncoderError):
@@ -168,11 +168,15 @@ def test_what_a_kill_leaves_is_not_taken_for_whole(clips, decoded, tmp_path, mon
     shards[1].with_suffix(".json").unlink()  # no index yet
     shards[2].with_suffix(".json").write_text('{"size": 1', "utf-8")
     (folder / "half.bin.tmp").write_bytes(b"half")
+    for left in (folder / "half.bin.tmp", shards[1]):
+        os.utime(left, (0, 0))
+    (folder / "other.bin.tmp").write_bytes(b"another machine is at it")
     decoded.clear()
     cache = FrameCache.build(tmp_path, clips, 36, quality=None)
     assert len(decoded) == 3
     assert all(np.array_equal(cache.read(clip), read_clip(clip, None, 36)) for clip in clips)
     assert not (folder / "half.bin.tmp").exists()
+    assert (folder / "other.bin.tmp").exists()
     assert not shards[1].exists()
 
 
