@@ -247,7 +247,7 @@ def sound(folder: Path, cover: bool = False) -> Path:
             still = container.add_stream("mjpeg", rate=1)
             still.height, still.width = SIZE
             still.pix_fmt = "yuvj420p"
-            still.disposition = av.stream.Disposition.attached_pic
+            still.disposition = av.stream.Disposition.attached_pic.value
             container.mux(still.encode(av.VideoFrame.from_ndarray(picture(5), format="rgb24")))
             container.mux(still.encode(None))
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
