@@ -180,9 +180,10 @@ def read_classes(path: Path) -> list[ClassInfo]:
     """
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(entries, ensure_ascii=False).encode()  # an escape may spell half a character
     except FileNotFoundError:
         raise EncoderError(f"{path}: no such file; it lists the classes, index = label") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise EncoderError(f"{path}: not JSON in UTF-8 ({error})") from None
     if not isinstance(entries, list) or not entries:
         raise EncoderError(f"{path}: expected a list of classes, index = label")

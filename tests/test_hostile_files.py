@@ -11,11 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from encoder.clips import read_classes
+from encoder.errors import EncoderError
 from gym_qa.errors import GymQAError
 from gym_qa.files import parse_json, read_json, write_json_lines, write_text
 from gym_qa.plainpickle import MOST_VALUES, read_plain_pickle
 from gym_qa.questions import read_questions
 from sefar_mllm.cli import main
+from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.report.results import write_whole
 
 
 def nested(make, levels=60):
@@ -159,6 +163,16 @@ def test_half_a_character_is_no_traceback_when_written(tmp_path):
         with pytest.raises(GymQAError, match=r"out\.txt: cannot be written"):
             write(tmp_path / "out.txt", "a\ud800")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_other_rooms_name_it_too(tmp_path):
+    for text in (r'["a\ud800"]', r'[{"name": "\udfff"}]', "[" * 100_000):
+        (tmp_path / "classes.json").write_text(text, "utf-8")
+        with pytest.raises(EncoderError, match=r"classes\.json"):
+            read_classes(tmp_path / "classes.json")
+    with pytest.raises(SefarMLLMError, match=r"report\.md"):
+        write_whole(tmp_path / "report.md", "a\udfff")
+    assert [path.name for path in tmp_path.iterdir()] == ["classes.json"]
 
 
 def test_line_separators_of_unicode_do_not_end_a_line(tmp_path):

@@ -77,10 +77,18 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write UTF-8 text under a temporary name, then rename, so that a reader never sees half a file."""
+    """Write UTF-8 text under a temporary name, then rename, so that a reader never sees half a file.
+
+    Raises:
+        SefarMLLMError: for a text that holds half a character (a lone surrogate), which no file can hold.
+    """
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError as error:
+        raise SefarMLLMError(f"{path}: cannot be written ({error})") from None
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(raw)
     temporary.replace(path)
 
 
