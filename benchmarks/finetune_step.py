@@ -28,6 +28,7 @@ from transformers import AutoConfig, LlamaConfig
 from encoder.store import FeatureStore
 from gym_qa.questions import WORDINGS, Question
 from projector.build import ProjectorSpec, build_projector
+from sefar_mllm.activation_checkpointing import enable_checkpointing
 from sefar_mllm.dataset import FinetuneDataset, collate
 from sefar_mllm.language_model import EMBEDDED, load_tokenizer
 from sefar_mllm.lora import LoraOptions, add_lora
@@ -165,7 +166,7 @@ def vicuna(batch: int, length: int, four_bit: bool, checkpointing: bool, steps: 
     ).train()
     base = model.get_base_model()
     if checkpointing:
-        base.gradient_checkpointing_enable({"use_reentrant": False})
+        enable_checkpointing(base, {"use_reentrant": False})
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-4, fused=True)
     ids = torch.randint(0, config.vocab_size, (batch, length), device="cuda")
 

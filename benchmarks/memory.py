@@ -25,6 +25,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PretrainedConfig
 
 from projector.build import ProjectorSpec, build_projector
+from sefar_mllm.activation_checkpointing import enable_checkpointing
 from sefar_mllm.language_model import nf4_config
 from sefar_mllm.lora import LoraOptions, add_lora
 from sefar_mllm.memory import GB, Setup, finetune_memory
@@ -129,7 +130,7 @@ def measure(case: Case, device: str) -> float:
     trained = [p for p in model.parameters() if p.requires_grad]
     trained += list(projector.parameters()) if projector else []
     if setup.checkpointing:
-        base.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        enable_checkpointing(base, {"use_reentrant": False})  # type: ignore[arg-type]
     model.train()
     optimizer = torch.optim.AdamW(trained, fused=True)
     gc.collect()

@@ -1,7 +1,8 @@
-"""Shared-prefix scoring against one full pass per option, of the same questions in the same run.
+"""Scoring in one shared pass a question against one full pass per option, in the same run.
 
 Both ways score the texts of the options with the embedded language model in float32, from made-up features of
-eight tokens. Every score must agree to 1e-4; the ratio of the times is what the shared prefix saves. Times of
+eight tokens; the second runs the questions in batches. Every score must agree to 1e-4; the ratio of the times
+is what the shared pass saves. Times of
 1,000 questions are of the shared way: one score of the texts, and all of `evaluate` (letters, PMI).
 
     python benchmarks/scoring.py --questions 16
@@ -55,20 +56,20 @@ def questions_of(count: int) -> list[Question]:
 
 @torch.inference_mode()
 def plainly(model: SefarMLLM, rows: Sequence[Asked], features: Tensor) -> list[list[float]]:
-    """One full pass for each option, batched over the questions as the shared way is."""
+    """One full pass for each option, batched over the questions."""
     scores: list[list[float]] = [[] for _ in rows]
     for option in range(len(rows[0].texts)):
         sequences = [torch.tensor([*row.prompt, *row.texts[option]]) for row in rows]
         ids = pad_sequence(sequences, batch_first=True)
         mask = pad_sequence([torch.ones(len(one), dtype=torch.long) for one in sequences], batch_first=True)
-        hidden = model.causal.base_model(
-            inputs_embeds=model.embed(ids, features), attention_mask=mask, use_cache=False
-        ).last_hidden_state
-        for place, row in enumerate(rows):
-            text = torch.tensor(row.texts[option])
-            first = len(row.prompt) - 1
-            logits = model.logits(hidden[place, first : first + len(text)]).log_softmax(-1)
-            scores[place].append(float(logits.gather(1, text[:, None]).double().sum()))
+        first = torch.tensor([len(row.prompt) - 1 for row in rows])[:, None]
+        place = torch.arange(ids.shape[1])
+        chosen = (place >= first) & (place < mask.sum(1, keepdim=True) - 1)
+        logits = model.logits(chosen, **model.inputs(ids, features), attention_mask=mask).log_softmax(-1)
+        texts = [torch.tensor(row.texts[option]) for row in rows]
+        found = logits.gather(1, torch.cat(texts)[:, None]).double().split([len(text) for text in texts])
+        for place_of_row, values in enumerate(found):
+            scores[place_of_row].append(float(values.sum()))
     return scores
 
 

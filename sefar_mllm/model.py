@@ -17,14 +17,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from projector.build import ProjectorSpec, build_projector
 from projector.standardize import Standardize
+from sefar_mllm.activation_checkpointing import Checkpointed
 from sefar_mllm.base_model import fingerprint
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.frame import Frame, find_style
+from sefar_mllm.head import chosen_logits
 from sefar_mllm.kept_tokenizer import save_tokenizer
 from sefar_mllm.language_model import EMBEDDED, load_language_model, load_tokenizer
 from sefar_mllm.lora import LoraOptions, add_lora
 from sefar_mllm.places import in_full
 from sefar_mllm.prompts import IGNORED, VIDEO_ID, PromptConfig, Prompter
+from sefar_mllm.suitable import check_causal
 
 if TYPE_CHECKING:
     from sefar_mllm.ask import VideoAnswer, Watcher
@@ -70,7 +73,7 @@ class MLLMConfig:
     encoder: EncoderIdentity | None = None
 
 
-class SefarMLLM(nn.Module):
+class SefarMLLM(Checkpointed, nn.Module):
     """A causal language model (with or without a PEFT adapter) that reads a video's tokens among its words.
 
     Args:
@@ -107,11 +110,9 @@ class SefarMLLM(nn.Module):
         video_tokens = 0 if spec is None else spec.num_tokens
         self.prompter = Prompter(tokenizer, settings.prompt, video_tokens, settings.language_model, frame)
         self.base = base
-        text_config = self.causal.config.get_text_config()
-        self.softcap: float | None = getattr(text_config, "final_logit_softcapping", None)
-        for name in ("logit_scale", "logits_scaling"):
-            if getattr(text_config, name, None) not in (None, 1, 1.0):
-                raise SefarMLLMError(f"language models that scale their logits ({name}) are not supported")
+        self.shares_passes: bool = True  # whether options may share one; `sefar_mllm.scoring` finds out
+        self.checked_length: int = 0  # tokens of a prompt with answer up to which it has
+        check_causal(self.causal)
 
     @classmethod
     def build(
@@ -231,12 +232,6 @@ class SefarMLLM(nn.Module):
         """Where the language model's embeddings are."""
         return self.causal.get_input_embeddings().weight.device  # type: ignore[return-value]
 
-    def gradient_checkpointing_enable(
-        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None
-    ) -> None:
-        """Recompute the decoder's activations in the backward pass; called by `transformers.Trainer`."""
-        self.causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs)
-
     def embed(self, ids: Tensor, features: Tensor | None) -> Tensor:
         """Input embeddings ``(B, S, hidden)`` of ids ``(B, S)``, the videos' tokens put at ``VIDEO_ID``.
 
@@ -264,10 +259,24 @@ class SefarMLLM(nn.Module):
             )
         return words.masked_scatter(places[..., None], tokens)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """The output head: ``(..., hidden) → (..., vocabulary)``, in float32."""
-        logits = self.causal.get_output_embeddings()(hidden).float()
-        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+    def inputs(self, ids: Tensor, features: Tensor | None) -> dict[str, Any]:
+        """What the Transformers model takes for ids ``(B, S)`` with videos put at ``VIDEO_ID``: see `embed`.
+
+        Families that have embeddings for every layer (Gemma 3n, Gemma 4) look them up by the ids; a video's
+        places have there what the family gives its own images, the padding token.
+        """
+        inputs: dict[str, Any] = {"inputs_embeds": self.embed(ids, features)}
+        decoder: Any = self.causal.get_decoder()
+        if getattr(decoder, "hidden_size_per_layer_input", None):
+            padding = decoder.config.pad_token_id or 0
+            inputs["per_layer_inputs"] = decoder.get_per_layer_inputs(
+                ids.masked_fill(ids == VIDEO_ID, padding)
+            )
+        return inputs
+
+    def logits(self, chosen: Tensor, exact: bool = False, **inputs: Any) -> Tensor:
+        """Logits ``(chosen, vocabulary)`` of chosen positions ``(B, S)``: see `head.chosen_logits`."""
+        return chosen_logits(self.causal, chosen, exact, **inputs)
 
     def forward(
         self,
@@ -278,9 +287,6 @@ class SefarMLLM(nn.Module):
         num_items_in_batch: Tensor | int | None = None,
     ) -> dict[str, Any]:
         """Cross-entropy of the supervised tokens.
-
-        The head runs over the supervised positions alone: with a vocabulary of 49,152 and answers of ten
-        tokens it would otherwise take a quarter of the time of a small model.
 
         Args:
             ids: ``(B, S)``, padded on the right.
@@ -293,11 +299,8 @@ class SefarMLLM(nn.Module):
         Returns:
             ``{"loss": scalar}``.
         """
-        hidden = self.causal.base_model(
-            inputs_embeds=self.embed(ids, features), attention_mask=attention_mask, use_cache=False
-        ).last_hidden_state
-        targets = labels[:, 1:]
+        targets = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
         supervised = targets != IGNORED
-        logits = self.logits(hidden[:, :-1][supervised])
+        logits = self.logits(supervised, **self.inputs(ids, features), attention_mask=attention_mask)
         loss = F.cross_entropy(logits, targets[supervised], reduction="sum")
         return {"loss": loss / (supervised.sum() if num_items_in_batch is None else num_items_in_batch)}

@@ -14,10 +14,9 @@ from gym_qa.questions import Question
 from sefar_mllm.dataset import Features, first_views
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.model import SefarMLLM
-from sefar_mllm.scoring import log_likelihoods
+from sefar_mllm.scoring import check_passes, log_likelihoods
 
 Score = Literal["letter", "text_sum", "text_mean", "text_pmi"]
-ROW_CANDIDATES = 64  # candidates run behind one prompt at a time, where many questions share it
 
 Ids = tuple[int, ...]
 
@@ -30,6 +29,11 @@ class Asked:
     blind_prompt: Ids
     letters: tuple[Ids, ...]
     texts: tuple[Ids, ...]
+
+    @property
+    def length(self) -> int:
+        """Tokens of the prompt with its longest answer."""
+        return len(self.prompt) + max(map(len, self.texts))
 
 
 def ask(model: SefarMLLM, question: Question, with_video: bool) -> Asked:
@@ -44,13 +48,14 @@ def ask(model: SefarMLLM, question: Question, with_video: bool) -> Asked:
     prompt = prompter.ids(prompter.prefix(question.question, options, with_video))
     letters = tuple(tuple(prompter.ids(prompter.answer(n, options, "letter")[:-1])) for n in numbers)
     texts = tuple(tuple(prompter.ids(prompter.answer(n, options, form))) for n in numbers)
-    prompter.check_length(len(prompt) + max(map(len, texts)), question.question)
-    return Asked(
+    asked = Asked(
         prompt=tuple(prompt),
         blind_prompt=tuple(prompter.ids(prompter.prefix(question.question, options, with_video=False))),
         letters=letters if model.settings.prompt.list_options else (),
         texts=texts,
     )
+    prompter.check_length(asked.length, question.question)
+    return asked
 
 
 def score_questions(
@@ -70,7 +75,8 @@ def score_questions(
         store: features of their clips (the first view is used); none asks without video.
         clips: shows another clip's features instead: asked-about clip → shown clip.
         pmi: also run the prompts without video, for ``text_pmi`` (with video only).
-        batch_size: questions run at a time.
+        batch_size: questions whose features are fetched at a time. Each is scored by itself, so that no score
+            depends on this or on the other questions, whatever the dtype.
         progress: show a bar.
 
     Returns:
@@ -82,10 +88,10 @@ def score_questions(
     model.eval()
     with_video = store is not None and model.projector is not None
     asked = [ask(model, question, with_video) for question in questions]
-    order = sorted(range(len(asked)), key=lambda number: len(asked[number].prompt))
+    check_passes(model, max((row.length for row in asked), default=0))
     scores: list[dict[str, list[float]]] = [{} for _ in asked]
-    for start in tqdm(range(0, len(order), batch_size), desc="questions", disable=not progress):
-        batch = order[start : start + batch_size]
+    for start in tqdm(range(0, len(asked), batch_size), desc="questions", disable=not progress):
+        batch = range(start, min(start + batch_size, len(asked)))
         shown = None
         if with_video and store is not None:
             names = [questions[number].video for number in batch]
@@ -114,14 +120,16 @@ def blind_likelihoods(
     model: SefarMLLM, asked: Sequence[Asked], batch_size: int, progress: bool
 ) -> dict[tuple[Ids, Ids], float]:
     """log p(text | question) without video, each different (prompt, text) run once."""
-    needed: dict[Ids, dict[Ids, None]] = {}
-    for row in asked:
-        needed.setdefault(row.blind_prompt, {}).update(dict.fromkeys(row.texts))
-    work = [
-        (prompt, list(texts)[start : start + ROW_CANDIDATES])
-        for prompt, texts in needed.items()
-        for start in range(0, len(texts), ROW_CANDIDATES)
-    ]
+    # What shares a pass must be the same whatever else is asked: the options that the prompt lists; under a
+    # prompt that lists none, which many questions share, each text is by itself.
+    listed = model.settings.prompt.list_options
+    work = list(
+        dict.fromkeys(
+            (row.blind_prompt, texts)
+            for row in asked
+            for texts in ([row.texts] if listed else [(text,) for text in row.texts])
+        )
+    )
     prior: dict[tuple[Ids, Ids], float] = {}
     for start in tqdm(range(0, len(work), batch_size), desc="without video", disable=not progress):
         part = work[start : start + batch_size]

@@ -9,6 +9,7 @@ from accelerate.utils import parse_flag_from_env
 from transformers import TrainingArguments
 
 from encoder.processes import tell_of_idle_gpus
+from sefar_mllm.activation_checkpointing import named_as_installed
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.language_model import resolve_dtype
 
@@ -50,7 +51,7 @@ def training_arguments(config: FinetuneConfig) -> tuple[TrainingArguments, torch
         "fp16": dtype == torch.float16,
     }
     try:
-        arguments = TrainingArguments(**values | config.trainer)
+        arguments = TrainingArguments(**values | named_as_installed(config.trainer))
     except (TypeError, ValueError) as error:
         raise SefarMLLMError(f"trainer: refused by transformers.TrainingArguments: {error}") from error
     if arguments.n_gpu > 1:

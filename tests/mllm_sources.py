@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -50,7 +51,7 @@ def tiny_tokenizer(chat: bool = True) -> PreTrainedTokenizerFast:
     return fast
 
 
-def tiny_causal(kind: str = "llama", seed: int = 0, spread: float = 0.02, **sizes: int) -> PreTrainedModel:
+def tiny_causal(kind: str = "llama", seed: int = 0, spread: float = 0.02, **sizes: Any) -> PreTrainedModel:
     """A random causal language model of a few ten thousand weights of this standard deviation."""
     torch.manual_seed(seed)
     known = {"vocab_size": len(tiny_tokenizer()), **SIZES, **sizes}
@@ -58,9 +59,9 @@ def tiny_causal(kind: str = "llama", seed: int = 0, spread: float = 0.02, **size
     return AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
 
 
-def tiny_folder(folder: Path, seed: int = 0, chat: bool = True, **sizes: int) -> Path:
+def tiny_folder(folder: Path, seed: int = 0, chat: bool = True, kind: str = "llama", **sizes: Any) -> Path:
     """A tiny language model with its tokenizer, on disk, whose frozen head is steep enough to learn with."""
-    tiny_causal(seed=seed, spread=0.5, **sizes).save_pretrained(folder)
+    tiny_causal(kind, seed=seed, **{"spread": 0.5, **sizes}).save_pretrained(folder)
     tiny_tokenizer(chat).save_pretrained(folder)
     return folder
 
