@@ -135,13 +135,8 @@ def check_passes(model: SefarMLLM, length: int) -> None:
     """
     if length <= model.checked_length:
         return
+    check_positions(model, length)
     kind = type(model.causal).__name__
-    most = most_positions(model.causal)
-    if most is not None and length > most:
-        raise SefarMLLMError(
-            f"prompt and answer take {length} tokens, but {kind} has positions for {most}: shorten the "
-            "question or its options, use fewer video tokens, or name another language model"
-        )
     model.checked_length = length
     if not model.shares_passes:
         return
@@ -180,6 +175,17 @@ def check_passes(model: SefarMLLM, length: int) -> None:
         print(
             f"{kind}: options cannot share a pass ({why}): each is run by itself, which takes longer",
             flush=True,
+        )
+
+
+def check_positions(model: SefarMLLM, length: int) -> None:
+    """Refuse sequences that are longer than the model's table of positions, where it has one."""
+    most = most_positions(model.causal)
+    if most is not None and length > most:
+        raise SefarMLLMError(
+            f"prompt and answer take {length} tokens, but {type(model.causal).__name__} has positions for "
+            f"{most}: shorten the question or its options, use fewer video tokens, or name another language "
+            "model"
         )
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch.distributed.fsdp import FSDPModule
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from sefar_mllm.model import SefarMLLM
 from sefar_mllm.respond import autocast
-from sefar_mllm.scoring import check_passes
+from sefar_mllm.scoring import check_passes, check_positions
 from sefar_mllm.sharding import outer_weights
 
 
 class ScoringCheck(TrainerCallback):
-    """Runs `sefar_mllm.scoring.check_passes` when weights are where they will be trained, before any step.
+    """Runs `sefar_mllm.scoring.check_passes` before the first step.
+
+    Weights that are spread over processes can be used beside ``forward`` only once that has run: then it is
+    after the first step.
 
     Args:
         model: the model, not wrapped for several processes.
@@ -28,8 +33,21 @@ class ScoringCheck(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **arguments: Any
     ) -> None:
         """Refuse a model that cannot be used, with the reason."""
+        check_positions(self.model, self.length)
+        if not (isinstance(arguments["model"], FSDPModule) or is_deepspeed_zero3_enabled()):
+            self.check(arguments["model"])
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **arguments: Any
+    ) -> None:
+        """The same for spread weights."""
+        if self.model.checked_length < self.length:
+            self.check(arguments["model"])
+
+    def check(self, wrapped: Any) -> None:
+        """Run the check as validation is run."""
         training = self.model.training
         self.model.eval()
-        with outer_weights(arguments["model"]), autocast(self.model):
+        with outer_weights(wrapped), autocast(self.model):
             check_passes(self.model, self.length)
         self.model.train(training)
