@@ -116,7 +116,9 @@ class TrainConfig:
         augment: Crops, flips, perturbation.
         recipe: The training method.
         optim: Optimizer and learning rate.
-        epochs: Passes over the unlabelled clips (over the labelled ones where there are no others).
+        epochs: Passes over the clips, of which ``recipe.warmup_epochs`` are on labels alone.
+        epoch_over: Which clips a pass is over: ``unlabelled`` (the labelled where there are no others), or
+            ``labelled``, as in the released code: for Gym99 at 5 % 20 updates rather than 131.
         updates: Number of updates, cut into ``epochs`` equal epochs, instead of passes over the data.
         labelled_batch: Labelled clips in an update, over all processes.
         unlabelled_ratio: Unlabelled clips for each labelled one.
@@ -145,6 +147,7 @@ class TrainConfig:
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     epochs: int = 30
+    epoch_over: Literal["unlabelled", "labelled"] = "unlabelled"
     updates: int | None = None
     labelled_batch: int = 64
     unlabelled_ratio: int = 3

@@ -59,6 +59,8 @@ class TrainingLists:
             raise EncoderError(next(iter(self.source.cache.broken.values())))
 
     def _updates_in_a_pass(self) -> int:
+        if self.config.epoch_over == "labelled":  # the released code's loader leaves out an incomplete batch
+            return max(1, len(self.labelled) // self.config.labelled_batch)
         if self.unlabelled:
             in_update = self.config.labelled_batch * self.config.unlabelled_ratio
             return math.ceil(len(self.unlabelled) / in_update)

@@ -58,6 +58,13 @@ VERBS: dict[str, Verb] = {
     "extract-features": Verb(
         "encoder.extract", "ExtractConfig", "extract", "store a visual encoder's features"
     ),
+    "import-released": Verb(
+        "encoder.released",
+        "ImportReleasedConfig",
+        "import_released",
+        "a checkpoint of SeFAR's released code as an encoder",
+        positional=True,
+    ),
     "evaluate-encoder": Verb(
         "sefar_mllm.evaluate_encoder",
         "EvaluateEncoderConfig",

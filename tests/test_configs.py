@@ -20,7 +20,7 @@ MLLM = Path(__file__).parents[1] / "configs/mllm"
 @pytest.mark.parametrize("path", FOLDER.glob("*.yaml"), ids=lambda path: path.stem)
 def test_a_configuration_parses_and_its_head_names_it(path):
     config = auto_cli(TrainConfig, args=["--config", str(path)])
-    assert config.recipe.name == "sefar"
+    assert config.recipe.name == ("sefar_released" if "released" in path.stem else "sefar")
     head = "\n".join(line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#"))
     assert path.stem == "minigym" or f"--config configs/encoder/{path.name}" in head
 
@@ -35,15 +35,23 @@ def test_a_configuration_of_the_language_side_parses_and_its_head_names_it(path)
 
 
 @pytest.mark.parametrize("preset", ["S", "B"])
-def test_those_for_finegym_are_the_papers(preset):
-    config = auto_cli(TrainConfig, args=["--config", str(FOLDER / f"gym99-{preset.lower()}.yaml")])
+@pytest.mark.parametrize("ending", ["", "-released"])
+def test_those_for_finegym_are_the_papers(preset, ending):
+    config = auto_cli(TrainConfig, args=["--config", str(FOLDER / f"gym99-{preset.lower()}{ending}.yaml")])
     assert config.optim == OptimConfig(
         name="sgd", learning_rate=0.005, momentum=0.9, weight_decay=1e-3, schedule="step"
     )
     assert config.recipe == RecipeConfig(
-        "sefar", warmup_epochs=5, ema_decay=0.9999, predictions=10, unlabelled_weight=2.0, mix_weight=2.0
+        config.recipe.name,
+        warmup_epochs=5,
+        ema_decay=0.9999,
+        predictions=10,
+        unlabelled_weight=2.0,
+        mix_weight=2.0,
     )
     assert (config.epochs, config.labelled_batch, config.unlabelled_ratio) == (30, 64, 3)
+    assert config.epoch_over == ("labelled" if ending else "unlabelled")
+    assert config.augment.horizontal_flip
     assert (config.model.elements, config.augment.perturbation) == ("2-2-4", "mod-perturb")
     assert (config.augment.feature_dropout, config.model.dropout, config.model.drop_path) == (0.2, 0.5, 0.1)
     vit = timm.create_model(config.model.weights, pretrained=False)

@@ -17,7 +17,11 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, 
 ROOT = Path(__file__).parents[1]
 PLACEHOLDERS = {"NAME", "NAME-OR-FOLDER", "FOLDER"}
 TIMM = {"vit_base_patch16_224.mae", "eva_giant_patch14_clip_224.merged2b"}
-STARTING_WEIGHTS = {"vit_small_patch16_224.augreg_in21k", "vit_base_patch16_224.augreg_in21k"}
+STARTING_WEIGHTS = {
+    "vit_small_patch16_224.augreg_in21k",
+    "vit_base_patch16_224.augreg_in21k",
+    "vit_base_patch16_224.orig_in21k_ft_in1k",  # what the released SeFAR-B starts from
+}
 HF = {  # the configuration class of each on the Hub, by its model_type
     "openai/clip-vit-large-patch14": "clip",
     "google/siglip-so400m-patch14-384": "siglip",

@@ -11,7 +11,10 @@ import torch
 from encoder_videos import write_direction_set
 from test_encoder_training import assert_same_weights, options
 
+from encoder.clips import Clip
+from encoder.config import DataConfig, TrainConfig
 from encoder.errors import EncoderError
+from encoder.lists import TrainingLists
 from encoder.train import train
 
 QUICK = {"updates": 2, "epochs": 2, "log_every": 1, "checkpoint_every": 0, "evaluate_every": 0}
@@ -92,3 +95,18 @@ def test_float16_with_loss_scaling_and_resuming(data, tmp_path):
     changes = {**QUICK, "checkpoint_every": 1, "mixed_precision": "fp16"}
     train(options(data, tmp_path / "run", **changes))
     assert all(torch.isfinite(torch.tensor(list(losses(tmp_path / "run").values()))))
+
+
+@pytest.mark.parametrize(("over", "updates"), [("unlabelled", 3930), ("labelled", 600)])
+def test_updates_of_gym99_at_5_percent_of_the_labels(tmp_path, monkeypatch, over, updates):
+    """1,316 of 26,320 clips have labels; 600 updates, 100 of them warm-up, is what the release makes."""
+    counts = {"labelled.csv": 1316, "unlabelled.csv": 26320 - 1316}
+    monkeypatch.setattr(
+        "encoder.lists.read_clips", lambda path, _: [Clip(tmp_path / "clip.mp4", 0)] * counts[path.name]
+    )
+    (tmp_path / "classes.json").write_text('["salto"]', encoding="utf-8")
+    data = DataConfig(labelled=tmp_path / "labelled.csv", unlabelled=tmp_path / "unlabelled.csv")
+    lists = TrainingLists(TrainConfig(tmp_path / "run", data, epoch_over=over), True, 0, 1)
+    assert lists.total == updates
+    warmup = sum(lists.epoch(update) < 5 for update in range(updates))
+    assert warmup == updates // 6
