@@ -32,6 +32,11 @@ class TubeMix:
         """
         # The two shares of a Dirichlet draw are Beta distributed.
         ratio = float(torch._sample_dirichlet(torch.tensor([alpha, alpha]))[0])
+        return cls.of_ratio(ratio, batch, n_patches)
+
+    @classmethod
+    def of_ratio(cls, ratio: float, batch: int, n_patches: int) -> TubeMix:
+        """:meth:`draw` with ``λ`` given."""
         mask = torch.zeros(n_patches, dtype=torch.bool)
         mask[torch.randperm(n_patches)[: int(n_patches * ratio)]] = True
         return cls(ratio, mask, torch.randperm(batch))
@@ -41,7 +46,7 @@ class TubeMix:
         return TubeMix(self.ratio, to_device(self.mask, device), to_device(self.partner, device))
 
     def frames(self, clips: Tensor, partners: Tensor, patch_size: int) -> Tensor:
-        """Patches of ``clips`` where the mask is set, of ``partners`` elsewhere; both ``(B, N, C, H, W)``.
+        """Patches of ``clips`` where the mask is set, of ``partners`` elsewhere; both ``(…, C, H, W)``.
 
         Patches are embedded one by one, by the same weights and positions, so exchanging their pixels is
         exchanging their tokens.

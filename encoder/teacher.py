@@ -48,15 +48,16 @@ class Teacher(nn.Module):
     Args:
         student: The network to follow; the teacher starts as a copy of it.
         decay: Highest decay of the average.
+        constant: Whether the decay is the highest from the first update on.
 
     Attributes:
         updates: Steps of the average so far; a number of Python's, as reading one from a GPU would wait.
     """
 
-    def __init__(self, student: SefarEncoder, decay: float) -> None:
+    def __init__(self, student: SefarEncoder, decay: float, constant: bool = False) -> None:
         super().__init__()
         self.network = copy.deepcopy(student).eval().requires_grad_(False)
-        self.decay = decay
+        self.decay, self.constant = decay, constant
         self.updates = 0
         self._mine: list[Tensor] = list(self.network.parameters())
         self._theirs: list[Tensor] = list(student.parameters())
@@ -70,7 +71,8 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def follow(self) -> None:
         """One step of the average; call it after every update of the student."""
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        rising = (1 + self.updates) / (10 + self.updates)
+        decay = self.decay if self.constant else min(self.decay, rising)
         torch._foreach_lerp_(self._mine, self._theirs, 1 - decay)
         self.updates += 1
 

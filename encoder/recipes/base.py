@@ -28,7 +28,8 @@ class RecipeConfig:
     Attributes:
         name: supervised, sefar, sefar_released, mean_teacher, fixmatch or svformer.
         warmup_epochs: Epochs on labels alone before the teacher starts.
-        ema_decay: Highest decay of the teacher's average; it follows the number of updates up to this.
+        ema_decay: Highest decay of the teacher's average; it follows the number of updates up to this
+            (sefar_released: constant).
         predictions: Predictions ``K`` of the teacher for every clip (sefar).
         unlabelled_weight: Weight of the pseudo-label or consistency loss, before the ramp-up.
         mix_weight: Weight of the mix loss, before the ramp-up.
@@ -65,10 +66,12 @@ class Recipe:
 
     Attributes:
         unlabelled_losses: Names of the losses on unlabelled clips, in the order of :meth:`unlabelled_terms`.
+        draws: Independent sets of frames that an unlabelled clip comes with, one behind the other.
         teacher: The EMA network, or None where the method has none.
     """
 
     unlabelled_losses: tuple[str, ...] = ()
+    draws: int = 1
 
     def __init__(self, student: SefarEncoder, views: Views, config: RecipeConfig, epochs: int) -> None:
         self.student, self.views, self.config, self.epochs = student, views, config, epochs
@@ -120,6 +123,9 @@ class Recipe:
         losses = [term.loss for term in terms]
         figures = {name: value for term in terms for name, value in term.figures.items()}
         return dict(zip(self.loss_names(unlabelled), losses, strict=True)), figures
+
+    def after_part(self, epoch: int) -> None:
+        """Called after every part of an update that is computed in several, but for the last."""
 
     def after_update(self, epoch: int) -> None:
         """Called after every update of the student."""

@@ -26,14 +26,22 @@ class Sefar(Recipe):
         self.teacher: Teacher = Teacher(student, config.ema_decay)
 
     def unlabelled_terms(self, model: nn.Module, clips: Batch, epoch: int) -> Iterator[Term]:
-        pseudo = self.pseudo_labels(self.views.weak(clips.frames, clips.sizes))
+        pseudo = self.pseudo_labels(self.weak(clips))
         weight = self.weight(pseudo)
         strong = self.strong(clips)
-        ramp, dropout = self.ramp(epoch), self.views.config.feature_dropout
-        error = weighted_cross_entropy(model(strong, dropout), pseudo.label, weight)
+        ramp = self.ramp(epoch)
+        error = weighted_cross_entropy(self.predict(model, strong), pseudo.label, weight)
         figures = {"eta": weight.mean(), "confidence": pseudo.confidence.mean()}
         yield Term(ramp * self.config.unlabelled_weight * error, figures)
         yield Term(ramp * self.config.mix_weight * self.mix_loss(model, strong, pseudo, weight), {})
+
+    def weak(self, clips: Batch) -> Tensor:
+        """The weak view ``(B, N, C, S, S)``, which the teacher sees."""
+        return self.views.weak(clips.frames, clips.sizes)
+
+    def predict(self, model: nn.Module, view: Tensor) -> Tensor:
+        """The student's logits ``(B, num_classes)`` of a strong view, under feature dropout."""
+        return model(view, self.views.config.feature_dropout)
 
     def pseudo_labels(self, weak: Tensor) -> PseudoLabels:
         """The teacher's labels of weak views ``(B, N, C, S, S)``."""
@@ -48,7 +56,7 @@ class Sefar(Recipe):
         shape = self.student.shape
         mix = TubeMix.draw(len(strong), shape.n_patches).to(strong.device)
         mixed = mix.frames(strong, strong[mix.partner], shape.patch_size)
-        logits = model(mixed, self.views.config.feature_dropout)
+        logits = self.predict(model, mixed)
         return weighted_squared_error(
             logits.float().softmax(-1), mix.targets(pseudo.probabilities), mix.targets(weight)
         )
