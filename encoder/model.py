@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,11 @@ class SefarEncoder(
         self.crop, self.num_classes, self.classes = crop, num_classes, classes
         self.backbone = DividedSpaceTimeViT(self.shape, self.elements, drop_path)
         self.head = FusionHead(self.shape.dim, len(self.elements.sizes), num_classes, head_width, dropout)
+
+    @classmethod
+    def _from_pretrained(cls, **arguments: Any) -> SefarEncoder:
+        with redirect_stdout(StringIO()):  # the library says there that it loads from a folder
+            return super()._from_pretrained(**arguments)
 
     def read(self, video: str | Path) -> Tensor:
         """The frames of a video that the network looks at: the middles of the bins, in slot order.

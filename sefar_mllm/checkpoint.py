@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -149,8 +149,16 @@ def read_config(folder: Path) -> tuple[MLLMConfig, dict[str, Any]]:
     return config, values
 
 
-def load_checkpoint(folder: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -> SefarMLLM:
+def load_checkpoint(
+    folder: Path, dtype: torch.dtype, device: torch.device | str = "cpu", unpacked: bool = False
+) -> SefarMLLM:
     """The model in ``folder``, ready for scoring.
+
+    Args:
+        folder: what `save_checkpoint` wrote.
+        dtype: of frozen weights and matrix products.
+        device: where it goes.
+        unpacked: hold 4-bit weights as the numbers of ``dtype`` that they stand for.
 
     Raises:
         SefarMLLMError: when a part is missing, or the parts do not belong together.
@@ -170,6 +178,8 @@ def load_checkpoint(folder: Path, dtype: torch.dtype, device: torch.device | str
             f"configuration and weights {base}, expected {values['base']}); put that one back, or fine-tune "
             "on the present one"
         )
+    if unpacked and config.quantization == "nf4":
+        causal, config = causal.dequantize(), replace(config, quantization="none")
     language_model: PreTrainedModel | PeftModel = causal
     if ADAPTER_WEIGHTS in values["sha256"]:
         language_model = load_lora(causal, folder / ADAPTER)

@@ -10,16 +10,19 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 
-from sefar_mllm.checkpoint import MERGED, save_checkpoint
+from sefar_mllm.checkpoint import MERGED, load_checkpoint, read_config, save_checkpoint
 from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.hub import find_checkpoint
 from sefar_mllm.kept_tokenizer import save_tokenizer
 from sefar_mllm.language_model import Precision, resolve_dtype
-from sefar_mllm.model import SefarMLLM
 
 
 @dataclass(frozen=True)
 class MergeConfig:
     """Merge a checkpoint's adapter into its language model.
+
+    Weights that were frozen in 4 bit are unpacked to the numbers they stand for in a run in bf16, and the
+    adapter is added to these: the model that was trained, not the one it was packed from.
 
     Args:
         checkpoint: folder that fine-tuning wrote.
@@ -36,18 +39,16 @@ def merge(config: MergeConfig) -> Path:
     """Write the merged model. Returns its folder.
 
     Raises:
-        SefarMLLMError: when the output exists, or the checkpoint has no adapter or 4-bit weights.
+        SefarMLLMError: when the output exists, or the checkpoint has no adapter.
     """
     if config.output.exists():
         raise SefarMLLMError(f"{config.output}: exists; name a new folder")
-    model = SefarMLLM.from_pretrained(config.checkpoint, torch.float32)
+    folder = find_checkpoint(config.checkpoint)
+    packed = read_config(folder)[0].quantization != "none"
+    model = load_checkpoint(folder, torch.bfloat16 if packed else torch.float32, unpacked=True)
     if not isinstance(model.language_model, PeftModel):
         raise SefarMLLMError(f"{config.checkpoint}: has no adapter to merge")
-    if model.settings.quantization != "none":
-        raise SefarMLLMError(
-            f"{config.checkpoint}: was trained on {model.settings.quantization} weights, into which "
-            "nothing can be merged exactly; use the adapter as it is"
-        )
+    model.language_model.float()
     model.language_model = model.language_model.merge_and_unload()
     model.language_model.to(dtype=resolve_dtype(config.precision, "cpu"))  # type: ignore[call-arg]
     model.settings = replace(model.settings, language_model=MERGED)
