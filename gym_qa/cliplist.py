@@ -76,6 +76,29 @@ def read_label_list(path: Path, table: ClipTable, skip_missing: bool = False) ->
 
 def read_labels(path: Path) -> list[tuple[int, str, int]]:
     """``(line, clip id, label)`` of every row of a clip list in any form."""
+    return [(line, id_of(file), label) for line, file, label in read_rows(path)]
+
+
+def read_files(path: Path) -> dict[str, str]:
+    """Clip id → the file that a clip list names for it, below the folder of the clips.
+
+    Of a path that is absolute or leads out of that folder only the name is taken.
+    """
+    files = {}
+    for _, file, _ in read_rows(path):
+        parts = PurePosixPath(file).parts
+        files[id_of(file)] = parts[-1] if file.startswith("/") or ".." in parts else "/".join(parts)
+    return files
+
+
+def id_of(file: str) -> str:
+    """A clip's id: its file's name without folders and ending."""
+    name = PurePosixPath(file).name
+    return PurePosixPath(name).stem if "." in name else name
+
+
+def read_rows(path: Path) -> list[tuple[int, str, int]]:
+    """``(line, file, label)`` of every row of a clip list in any form."""
     lines = read_lines(path)
     has_header = bool(lines) and [cell.strip().lower() for cell in lines[0][1].split(",")][:2] in _HEADERS
     found = []
@@ -92,8 +115,8 @@ def read_labels(path: Path) -> list[tuple[int, str, int]]:
                 f"{place}: expected '<video>,<label>' under the header 'video,label', or '<path> <label>' or "
                 "'<path>,<label>' without one"
             )
-        name = safe_relative(PurePosixPath(row[0]).name, place)
-        found.append((line, PurePosixPath(name).stem if "." in name else name, int(row[1])))
+        safe_relative(PurePosixPath(row[0]).name, place)
+        found.append((line, row[0], int(row[1])))
     return found
 
 

@@ -1,54 +1,50 @@
 """Functions that an lmms-eval task of Gym-QA questions names; copied into the task's folder as ``utils.py``.
 
-Set ``GYM_QA_VIDEOS`` to the folder of the clips.
+``GYM_QA_VIDEOS`` names the folder of the clips; without it they are looked for in ``videos`` beside this
+file.
 """
 
+import importlib.util
 import os
-import re
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-LETTERS = "ABCDEFGH"
-READABLE = re.compile(
-    r"\W*(?:(?:the )?(?:correct )?answer(?: is)?:?)?\W*([A-H])(?:\W+(.*))?", re.IGNORECASE | re.DOTALL
-)
+HERE = Path(__file__).resolve().parent
+
+
+def beside(name: str) -> ModuleType:
+    """The module of a file beside this one, which lmms-eval loads by its path and as part of no package."""
+    spec = importlib.util.spec_from_file_location(f"gym_qa_{name}", HERE / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+prompt, reply = beside("prompt"), beside("reply")
 
 
 def doc_to_visual(doc: dict[str, Any], lmms_eval_specific_kwargs: Any = None) -> list[str]:
     """The clip's path."""
-    return [os.path.join(os.environ["GYM_QA_VIDEOS"], doc["video"] + ".mp4")]
+    folder = os.environ.get("GYM_QA_VIDEOS") or str(HERE / "videos")
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{folder}: no such folder; set GYM_QA_VIDEOS to the folder of the clips")
+    return [os.path.join(folder, doc["file"])]
 
 
 def doc_to_text(doc: dict[str, Any], lmms_eval_specific_kwargs: Any = None) -> str:
     """The question with its options."""
-    options = (f"{letter}. {option}" for letter, option in zip(LETTERS, doc["options"], strict=False))
-    wanted = "Answer with the option's letter from the given choices directly."
-    return "\n".join([doc["question"], *options, wanted])
+    return str(prompt.prompt(doc["question"], doc["options"]))
 
 
 def doc_to_target(doc: dict[str, Any]) -> str:
     """The right letter."""
-    return LETTERS[doc["answer"]]
-
-
-def read_letter(text: str, options: list[str]) -> str | None:
-    """The letter an answer gives, or None where it gives none plainly: nothing is guessed."""
-    text = text.strip()
-    exact = [
-        letter for letter, option in zip(LETTERS, options, strict=False) if text.lower() == option.lower()
-    ]
-    if len(exact) == 1:
-        return exact[0]
-    found = READABLE.fullmatch(text)
-    if not found:
-        return None
-    letter, rest = found[1].upper(), (found[2] or "").strip(" .\n")
-    place = LETTERS.index(letter)
-    if place >= len(options) or (rest and rest.lower() != options[place].lower()):
-        return None
-    return letter
+    return str(prompt.LETTERS[doc["answer"]])
 
 
 def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-    """1 for the right letter; an answer that cannot be read is wrong, and counted as unparsed."""
-    letter = read_letter(results[0], doc["options"])
-    return {"gym_qa_accuracy": float(letter == doc_to_target(doc)), "unparsed_rate": float(letter is None)}
+    """1 for the right option; a reply that cannot be read is wrong, and counted as unparsed."""
+    choice = reply.read_answer(results[0], doc["options"])
+    return {"gym_qa_accuracy": float(choice == doc["answer"]), "unparsed_rate": float(choice is None)}

@@ -1,4 +1,4 @@
-"""Answers by generation: greedy replies, which `sefar_mllm.reply` reads."""
+"""Answers by generation: greedy replies, which `gym_qa.reply` reads."""
 
 from __future__ import annotations
 

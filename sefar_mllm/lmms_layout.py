@@ -12,7 +12,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from gym_qa.exports import prompt
+from gym_qa.prompt import prompt
 from sefar_mllm.question_set import QuestionSet
 from sefar_mllm.report.results import write_json, write_whole
 
@@ -75,9 +75,9 @@ def sample(asked: QuestionSet, number: int, row: dict[str, Any]) -> dict[str, An
     return {
         "doc_id": number,
         "target": ascii_uppercase[question.answer],
-        "filtered_resps": [answer],
+        "filtered_resps": answer,
         "doc_hash": digest(json.dumps(asdict(question), sort_keys=True, ensure_ascii=False)),
-        "input": prompt(question),
+        "input": prompt(question.question, question.options),
         "gym_qa_accuracy": float(choice == question.answer),
         "unparsed_rate": float(choice is None),
     }

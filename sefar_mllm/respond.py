@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from gym_qa.questions import Question
+from gym_qa.reply import read_answer
 from sefar_mllm.dataset import Features
 from sefar_mllm.generation import generate_replies
 from sefar_mllm.model import SefarMLLM
 from sefar_mllm.multiple_choice import Score, choose, score_questions
-from sefar_mllm.reply import read_answer
 
 
 @dataclass(frozen=True)

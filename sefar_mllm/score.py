@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from sefar_mllm.answer_report import print_scores, write_scores
-from sefar_mllm.answers import read_answers
+from sefar_mllm.answers import read_answer_file
 from sefar_mllm.question_set import QuestionSet
 from sefar_mllm.scored import Scored, difference
 
@@ -16,9 +17,11 @@ class ScoreConfig:
     """Score answers to a question file, whatever made them.
 
     Attributes:
-        predictions: CSV, TSV, JSON lines or a JSON list of rows with ``id`` and ``prediction``, every
-            question exactly once; also our own predictions.jsonl, VLMEvalKit's TSV or JSON and lmms-eval's
-            samples as they are. Replies are read strictly; what cannot be read is wrong.
+        predictions: CSV, TSV, .xlsx, JSON lines or a JSON list of rows with ``id`` and ``prediction`` (or
+            ``choice``), every question exactly once; also our own predictions.jsonl and, as they are, the
+            files of VLMEvalKit, lmms-eval, LLaMA-Factory, ms-swift and LLaVA. Rows without ids are taken in
+            the questions' order if there is one for each, which is said. Replies are read strictly; what
+            cannot be read is wrong.
         questions: the question file that was answered.
         seeds: answers of the same model from other training seeds; accuracy is then their mean, with the
             spread.
@@ -52,12 +55,12 @@ def score(config: ScoreConfig) -> Scored:
     asked = QuestionSet.open(config.questions, config.labelled)
     files = [config.predictions, *config.seeds]
     name = config.name or shown_name(config.predictions)
-    scored = [Scored(name, tuple(read_answers(file, asked.questions) for file in files))]
+    scored = [read_scored(name, files, asked)]
     comparisons = []
     if config.against is not None:
         other = shown_name(config.against)
         other = f"{other} (against)" if other == name else other
-        scored.append(Scored(other, (read_answers(config.against, asked.questions),)))
+        scored.append(read_scored(other, [config.against], asked))
         tested = difference(scored[0], scored[1], asked, config.seed)
         comparisons = [tested] if tested else []
     if config.output is None:
@@ -77,6 +80,16 @@ def score(config: ScoreConfig) -> Scored:
     if config.output is not None:
         print(f"open {config.output / 'report.html'}")
     return scored[0]
+
+
+def read_scored(name: str, files: Sequence[Path], asked: QuestionSet) -> Scored:
+    """The answers of a model, one file a seed."""
+    read = [read_answer_file(file, asked.questions) for file in files]
+    for file, found in zip(files, read, strict=True):
+        if found.by_order:
+            print(f"{file}: without ids; its {len(found.answers)} answers are taken in the questions' order")
+    note = "taken in the questions' order" if any(found.by_order for found in read) else ""
+    return Scored(name, tuple(found.answers for found in read), note=note)
 
 
 def shown_name(file: Path) -> str:

@@ -135,6 +135,11 @@ def test_replies_are_read_strictly(asked, tmp_path):
     assert metrics["accuracy"] == 38 / N
 
 
+def write_lines(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
 def test_other_tools_files_are_read_as_they_are(asked, tmp_path):
     letters = [reply for _, reply in replies(set(range(30)))]
     expected = read_answers(write_csv(tmp_path / "p.csv", replies(set(range(30)))), asked.questions)
@@ -145,10 +150,90 @@ def test_other_tools_files_are_read_as_they_are(asked, tmp_path):
     listed = tmp_path / "model_gym.json"
     listed.write_text(json.dumps([{"index": i, "prediction": x} for i, x in enumerate(letters)]), "utf-8")
     assert read_answers(listed, asked.questions) == expected
-    lmms = tmp_path / "samples.jsonl"
-    samples = [{"doc_id": i, "filtered_resps": [letter], "target": "A"} for i, letter in enumerate(letters)]
-    lmms.write_text("\n".join(map(json.dumps, samples[::-1])), encoding="utf-8")
-    assert read_answers(lmms, asked.questions) == expected
+    samples = [{"doc_id": i, "filtered_resps": letter, "target": "A"} for i, letter in enumerate(letters)]
+    assert read_answers(write_lines(tmp_path / "samples.jsonl", samples[::-1]), asked.questions) == expected
+    older = [row | {"filtered_resps": [row["filtered_resps"]]} for row in samples]
+    assert read_answers(write_lines(tmp_path / "older.jsonl", older), asked.questions) == expected
+
+
+def test_vlmevalkits_spreadsheet_is_read_cell_by_cell(asked, tmp_path):
+    from openpyxl import Workbook
+
+    said = {0: "A_x000D_\nsalto forward tucked", 1: None, 2: "NA", 3: "=B"}
+    book = Workbook()
+    book.active.append(["index", "question", "prediction"])
+    for place, question in enumerate(asked.questions):
+        book.active.append([place, "Which?", said.get(place, "ABCD"[question.answer])])
+    book.save(tmp_path / "model_gym.xlsx")
+    read = [answer.choice for answer in read_answers(tmp_path / "model_gym.xlsx", asked.questions)]
+    assert read == [0, None, None, None, *(question.answer for question in asked.questions[4:])]
+    (tmp_path / "broken.xlsx").write_bytes(b"PK no archive")
+    with pytest.raises(SefarMLLMError, match=r"broken.xlsx: not an .xlsx file"):
+        read_answers(tmp_path / "broken.xlsx", asked.questions)
+    with pytest.raises(SefarMLLMError, match=r"absent.xlsx: no such file"):
+        read_answers(tmp_path / "absent.xlsx", asked.questions)
+
+
+@pytest.mark.parametrize(
+    ("cell", "choice"),
+    [("2", 2), ("2.0", 2), ("C", 2), ("c", 2), ("", None), ("null", None), ("None", None), ("nan", None)],
+)
+def test_a_column_of_choices_is_read(asked, tmp_path, cell, choice):
+    path = tmp_path / "p.csv"
+    rows = [f"{question.id},{cell}" for question in asked.questions]
+    path.write_text("\n".join(["id,choice", *rows]), encoding="utf-8")
+    assert {answer.choice for answer in read_answers(path, asked.questions)} == {choice}
+
+
+@pytest.mark.parametrize("cell", ["4", "-1", "E", "AB", "1.5", "true"])
+def test_a_choice_that_is_none_is_refused(asked, tmp_path, cell):
+    path = tmp_path / "p.csv"
+    rows = [f"{question.id},{cell}" for question in asked.questions]
+    path.write_text("\n".join(["id,choice", *rows]), encoding="utf-8")
+    with pytest.raises(SefarMLLMError, match="row 1, key 'choice'"):
+        read_answers(path, asked.questions)
+
+
+#: A row of each tool's file of answers, made from a reply and the right letter.
+TOOLS = {
+    "LLaMA-Factory": lambda reply, right: {"prompt": "…", "predict": reply, "label": right + "\n"},
+    "ms-swift": lambda reply, right: {"response": reply, "labels": right, "logprobs": None, "messages": []},
+    "LLaVA": lambda reply, right: {
+        "question_id": 7,
+        "prompt": "…",
+        "text": reply,
+        "answer_id": "x",
+        "metadata": {},
+    },
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_rows_without_ids_are_taken_in_order_and_it_is_said(asked, tmp_path, capsys, tool):
+    said = [reply for _, reply in replies(set(range(30)))]
+    rows = [TOOLS[tool](reply, "ABCD"[q.answer]) for reply, q in zip(said, asked.questions, strict=True)]
+    path = write_lines(tmp_path / "p.jsonl", rows)
+    row = score(ScoreConfig(path, asked.file)).row(asked)
+    assert (row.accuracy, row.note) == (0.75, "taken in the questions' order")
+    assert "p.jsonl: without ids; its 40 answers are taken in the questions' order" in capsys.readouterr().out
+    with pytest.raises(SefarMLLMError, match="line 1: no id, and 39 rows for 40 questions"):
+        read_answers(write_lines(tmp_path / "short.jsonl", rows[1:]), asked.questions)
+
+
+@pytest.mark.parametrize("tool", ["LLaMA-Factory", "ms-swift"])
+def test_another_order_is_noticed_by_the_right_answers(asked, tmp_path, tool):
+    rows = [TOOLS[tool]("A", "ABCD"[question.answer]) for question in asked.questions]
+    with pytest.raises(SefarMLLMError, match=r"line 1, key 'labels?': the right answer is 'D"):
+        read_answers(write_lines(tmp_path / "p.jsonl", rows[::-1]), asked.questions)
+
+
+def test_llavas_ids_are_used_where_they_are_ours(asked, tmp_path):
+    given = replies(set(range(30)))
+    expected = read_answers(write_csv(tmp_path / "p.csv", given), asked.questions)
+    old = [{"question_id": name, "text": reply} for name, reply in given]
+    assert read_answers(write_lines(tmp_path / "old.jsonl", old[::-1]), asked.questions) == expected
+    new = [{"id": name, "question": "…", "answer": "A", "pred": reply} for name, reply in given]
+    assert read_answers(write_lines(tmp_path / "new.json", new[::-1]), asked.questions) == expected
 
 
 def test_not_one_answer_a_question_is_refused_with_the_list(asked, tmp_path):

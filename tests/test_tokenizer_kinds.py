@@ -17,6 +17,7 @@ from tokenizer_kinds import CHAT_TEMPLATE, KINDS, byte_level, language_model_of,
 from transformers import AutoTokenizer
 
 from gym_qa.questions import Question
+from gym_qa.reply import read_answer
 from projector.build import ProjectorSpec
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.evaluate import EvaluateConfig, evaluate
@@ -26,7 +27,6 @@ from sefar_mllm.language_model import load_tokenizer
 from sefar_mllm.model import LoraOptions, MLLMConfig, SefarMLLM
 from sefar_mllm.multiple_choice import ask
 from sefar_mllm.prompts import VIDEO_ID, PromptConfig, Prompter
-from sefar_mllm.reply import read_answer
 
 OPTIONS = tuple(NAMES[:4])
 FORMS = ("letter", "text", "both")
