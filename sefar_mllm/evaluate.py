@@ -57,7 +57,7 @@ class EvaluateConfig:
         video_root: folder of the clips, to show frames of wrong answers in the report.
         lmms_eval: also write the answers in lmms-eval's layout, into the folder lmms-eval.
         name: what tables call the model; by default its encoder.
-        batch_size: questions run at a time; changes the speed, not the scores.
+        batch_size: replies written at a time. Every question is scored by itself, whatever this is.
         precision: of weights and matrix products; auto is bf16 where the hardware multiplies in it.
         device: auto, or a torch device.
         seed: of the clips shown by other_video, and of the resampling.
