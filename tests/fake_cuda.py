@@ -14,6 +14,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+import torch._dynamo.polyfills.loader  # before anything is replaced: it registers functions by what they are
 import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
@@ -134,6 +135,14 @@ class _Kernels(TorchFunctionMode):
         return aten._scaled_dot_product_efficient_attention(q, k, v, mask, True)[0]
 
 
+def _yes(*_: object, **__: object) -> bool:
+    return True
+
+
+def _no(*_: object, **__: object) -> bool:
+    return False
+
+
 def _swap(parameter: Tensor, moved: Tensor) -> None:
     """A parameter that is moved to the device stays the object that optimizers and averages hold."""
     parameter.__class__, moved.__class__ = moved.__class__, parameter.__class__
@@ -156,13 +165,13 @@ def fake_cuda() -> Iterator[Record]:
             record.waits["an event"] += 1
 
     with (
-        mock.patch("torch.__future__.get_swap_module_params_on_conversion", return_value=True),
+        mock.patch("torch.__future__.get_swap_module_params_on_conversion", _yes),
         mock.patch("torch.utils.swap_tensors", _swap),
         # torch.cuda.is_available stays as it is: FakeTensorMode would start the device that is not there.
         mock.patch("accelerate.state.PartialState.default_device", torch.device("cuda")),
-        mock.patch("torch.cuda.is_bf16_supported", return_value=True),
-        mock.patch("torch.accelerator.is_available", return_value=True),
-        mock.patch("torch.cuda.amp.common.amp_definitely_not_available", return_value=False),
+        mock.patch("torch.cuda.is_bf16_supported", _yes),
+        mock.patch("torch.accelerator.is_available", _yes),
+        mock.patch("torch.cuda.amp.common.amp_definitely_not_available", _no),
         mock.patch("torch.cuda.Event", Event),
         FakeTensorMode(allow_non_fake_inputs=True),
         _Device(record),

@@ -62,7 +62,7 @@ def run_on_cuda(data: Path, output: Path, recipe: str, **changes) -> tuple[Train
 
     with (
         fake_cuda() as record,
-        mock.patch("encoder.data.DataLoader", pinning),
+        mock.patch("encoder.batches.DataLoader", pinning),
         mock.patch.object(Accelerator, "backward", backward),
     ):
         training = Training(config)
@@ -177,8 +177,11 @@ def test_loaders_pin_where_there_is_a_gpu(there, monkeypatch, data):
 
     clips = read_clips(data / "labelled.csv")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    asked = []
+    monkeypatch.setattr("encoder.batches.DataLoader", lambda *_, **options: asked.append(options) or [])
     source = open_source(clips, 32, "decord", None, 0)
-    assert evaluation_batches(clips, source, TemporalElements(), 2, 0, 1, 0).pin_memory == there
+    assert list(evaluation_batches(clips, source, TemporalElements(), 2, 0, 1, 0)) == []
+    assert [options["pin_memory"] for options in asked] == [there]
 
 
 @pytest.mark.parametrize("n", [5, 70])
