@@ -47,6 +47,10 @@ class Standardize:
         varies = deviation > ROUNDING * self.mean.abs().amax(0)
         self.deviation = torch.where(varies, deviation, torch.inf)
 
+    def take(self, other: Standardize) -> None:
+        """Take the statistics of another."""
+        self.mean, self.deviation = other.mean, other.deviation
+
     def __call__(self, features: Tensor) -> Tensor:
         """Standardised features of the same shape, in float32."""
         return (features.float() - self.mean) / self.deviation

@@ -63,7 +63,8 @@ def align_projector(
             f"all questions have the answer {texts[0]!r}: nothing to align; "
             "set align_steps: 0 or give more classes"
         )
-    words, size = answer_embeddings(model, texts)
+    device = next(model.projector.parameters()).device
+    words, size = (found.to(device) for found in answer_embeddings(model, texts))
     centre = words.mean(0)
     directions = F.normalize(words - centre, dim=-1)
     labels = torch.tensor([texts.index(question.options[question.answer]) for question in questions])
@@ -73,9 +74,9 @@ def align_projector(
     for _ in tqdm(range(steps), desc="aligning the projector", disable=not progress):
         chosen = torch.randint(len(questions), (BATCH,), generator=generator)
         features = torch.stack([one_view(store, questions[int(n)].video, generator) for n in chosen])
-        tokens = model.projector(model.standardize(features).to(model.device))
+        tokens = model.projector(model.standardize(features).to(device))
         similarity = F.normalize(tokens.mean(1) - centre, dim=-1) @ directions.T
-        loss = F.cross_entropy(similarity / TEMPERATURE, labels[chosen].to(model.device))
+        loss = F.cross_entropy(similarity / TEMPERATURE, labels[chosen].to(device))
         total = loss + (tokens.pow(2).mean(-1).sqrt() / size - 1).pow(2).mean()
         optimizer.zero_grad()
         total.backward()

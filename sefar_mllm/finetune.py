@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 from transformers.integrations import is_deepspeed_zero3_enabled
@@ -19,7 +20,7 @@ from encoder.processes import leave_process_group_at_exit
 from encoder.store import FeatureStore
 from encoder.visual import located
 from gym_qa.questions import Question, read_questions
-from projector.build import ProjectorSpec
+from projector.build import ProjectorSpec, load_projector
 from sefar_mllm.align import align_projector
 from sefar_mllm.dataset import Features, FinetuneDataset, check_clips
 from sefar_mllm.errors import SefarMLLMError
@@ -129,15 +130,29 @@ def finetune(config: FinetuneConfig) -> Path:
         check_clips([*questions, *validation], store, str(config.features))
     start = last_checkpoint(config)
     trainer = build_trainer(config, questions, validation, store, start)
-    projector = trainer.mllm.projector
-    if start is None and store is not None and projector is not None:
-        trainer.mllm.standardize.fit(training_features(questions, store))
-        align_projector(trainer.mllm, questions, store, config.align_steps, config.seed)
+    if start is None and store is not None:
+        start_projector(trainer, questions, store, config)
+    elif start is not None and store is not None:
+        trainer.mllm.standardize.take(load_projector(start)[2])
     if trainer.is_world_process_zero():
         prepare_output(config, start, trainer.mllm)
     trainer.train(resume_from_checkpoint=None if start is None else str(start))
     trainer.save_model(str(config.output))
     return config.output
+
+
+def start_projector(
+    trainer: MLLMTrainer, questions: list[Question], store: Features, config: FinetuneConfig
+) -> None:
+    """Statistics of the features, and the projector aligned; the same on every process."""
+    model = trainer.mllm
+    model.standardize.fit(training_features(questions, store))
+    first = trainer.is_world_process_zero()
+    if model.device.type != "meta":  # else another process of this machine holds the embeddings
+        align_projector(model, questions, store, config.align_steps, config.seed, progress=first)
+    if model.projector is not None and trainer.args.world_size > 1:
+        state = [{name: weight.cpu() for name, weight in model.projector.state_dict().items()}]
+        model.projector.load_state_dict(broadcast_object_list(state)[0])
 
 
 def training_features(questions: list[Question], store: Features) -> Tensor:

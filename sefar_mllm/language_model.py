@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from accelerate import init_empty_weights
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -20,6 +21,7 @@ from transformers import (
 )
 
 from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.sharding import waits_for_weights
 from sefar_mllm.suitable import check_causal, check_kind
 
 EMBEDDED = "SmolLM2-135M-Instruct"
@@ -151,7 +153,11 @@ def language_model_config(name: str) -> PretrainedConfig:
 
 
 def load_language_model(
-    name: str, dtype: torch.dtype = torch.float32, four_bit: bool = False, device: torch.device | str = "cpu"
+    name: str,
+    dtype: torch.dtype = torch.float32,
+    four_bit: bool = False,
+    device: torch.device | str = "cpu",
+    spread: bool = False,
 ) -> PreTrainedModel:
     """A frozen causal language model on ``device``.
 
@@ -160,23 +166,30 @@ def load_language_model(
         dtype: dtype of the weights; with ``four_bit``, of the matrix products and of the packed storage (FSDP
             shards only storage of one floating dtype).
         four_bit: NF4 with double quantisation, by bitsandbytes (Dettmers et al. 2023, QLoRA).
-        device: where the weights go.
+        device: where the model computes, and its weights go.
+        spread: leave the weights in main memory, for FSDP to spread layer by layer, so that they need not fit
+            on one device; and load none where the launch says that one process of a machine does.
 
     Raises:
         SefarMLLMError: when there is no such model, it is none that reads from left to right, or bitsandbytes
             is asked for and missing.
     """
-    source = locate(name)
-    language_model_config(name)  # refuses what is no causal language model before its weights are read
+    source, held = locate(name), torch.device("cpu" if spread else device)
+    # Refuses what is no causal language model before its weights are read.
+    config = language_model_config(name)
     arguments: dict[str, Any] = {"dtype": dtype}
     if torch.device(device).type == "cpu":
         # For prompts of a hundred tokens plain matrix products are a fifth faster there than the fused
         # kernel.
         arguments["attn_implementation"] = "eager"
     if four_bit:
-        arguments |= {"quantization_config": nf4_config(dtype), "device_map": {"": torch.device(device)}}
+        arguments |= {"quantization_config": nf4_config(dtype), "device_map": {"": held}}
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, **arguments)
+        if spread and waits_for_weights() and not four_bit:
+            with init_empty_weights(include_buffers=False):
+                model = AutoModelForCausalLM.from_config(config, **arguments)
+        else:
+            model = AutoModelForCausalLM.from_pretrained(source, **arguments)
     except (OSError, ValueError) as error:
         raise unreadable(name, error) from error
     model.requires_grad_(False)
@@ -185,8 +198,8 @@ def load_language_model(
         # mode, and from then on no gradient passes through it: validation would silently end the training.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010
-    if not four_bit:
-        model.to(torch.device(device))  # type: ignore[arg-type]
+    if not four_bit and not spread:
+        model.to(held)  # type: ignore[arg-type]
     check_causal(model)
     return model
 

@@ -27,6 +27,7 @@ from sefar_mllm.language_model import EMBEDDED, load_language_model, load_tokeni
 from sefar_mllm.lora import LoraOptions, add_lora
 from sefar_mllm.places import in_full
 from sefar_mllm.prompts import IGNORED, VIDEO_ID, PromptConfig, Prompter
+from sefar_mllm.sharding import frozen_may_be_missing, fsdp_spreads, materialise
 from sefar_mllm.suitable import check_causal
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class SefarMLLM(Checkpointed, nn.Module):
         self.tokenizer = tokenizer
         self.projector = projector
         self.settings = settings
+        self.register_load_state_dict_post_hook(frozen_may_be_missing)
         spec = settings.projector
         # No module: training in half precision casts all that modules hold, and all that they are given.
         self.standardize = standardize or Standardize(*((spec.tokens, spec.dim) if spec else (0, 0)))
@@ -125,6 +127,9 @@ class SefarMLLM(Checkpointed, nn.Module):
     ) -> SefarMLLM:
         """A model to be trained: pretrained language model, fresh adapter and projector.
 
+        Launched under FSDP, the language model stays in main memory, or with all but one process of a machine
+        on the meta device, until the trainer spreads it.
+
         Args:
             config: what it is made of.
             lora: its adapter.
@@ -143,11 +148,11 @@ class SefarMLLM(Checkpointed, nn.Module):
             prompt=replace(config.prompt, style=style),
         )
         language_model: PreTrainedModel | PeftModel
-        language_model = load_language_model(
-            config.language_model, dtype, config.quantization == "nf4", device
-        )
+        four_bit, spread = config.quantization == "nf4", fsdp_spreads()
+        language_model = load_language_model(config.language_model, dtype, four_bit, device, spread)
         if lora.rank:
             language_model = add_lora(language_model, lora)
+            materialise(language_model)
         projector = None if config.projector is None else build_projector(config.projector).to(device)
         base = fingerprint(config.language_model)
         model = cls(language_model, tokenizer, projector, config, frame=frame, base=base)
@@ -232,6 +237,10 @@ class SefarMLLM(Checkpointed, nn.Module):
         """Where the language model's embeddings are."""
         return self.causal.get_input_embeddings().weight.device  # type: ignore[return-value]
 
+    def tie_weights(self) -> None:
+        """Make head and embeddings one again, if they are one; called by Accelerate as it spreads them."""
+        self.causal.tie_weights()
+
     def embed(self, ids: Tensor, features: Tensor | None) -> Tensor:
         """Input embeddings ``(B, S, hidden)`` of ids ``(B, S)``, the videos' tokens put at ``VIDEO_ID``.
 
@@ -251,6 +260,8 @@ class SefarMLLM(Checkpointed, nn.Module):
                 spec = self.settings.projector
                 words = words + 0 * self.projector(words.new_zeros(1, spec.tokens, spec.dim).float()).sum()
             return words
+        # ZeRO-3 casts what goes into the model to half precision, but leaves trained weights in float32.
+        features = features.to(next(self.projector.parameters()).dtype)
         tokens = self.projector(features).to(words.dtype)
         if counts[counts > 0].tolist() != [tokens.shape[1]] * len(tokens):
             raise SefarMLLMError(

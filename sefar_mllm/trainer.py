@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, set_peft_model_state_dict
+from accelerate.utils import DeepSpeedSchedulerWrapper, save_fsdp_optimizer
+from peft import PeftModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import SCHEDULER_NAME
 
 from gym_qa.questions import Question
 from projector.build import load_projector
@@ -24,7 +26,7 @@ from sefar_mllm.dataset import Features, collate
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.model import SefarMLLM
 from sefar_mllm.multiple_choice import choose, headline, score_questions
-from sefar_mllm.sharding import outer_weights
+from sefar_mllm.sharding import outer_weights, put_trained, trained_state
 
 
 def rate(step: int, start: int, total: int, warmup: float) -> float:
@@ -139,19 +141,33 @@ class MLLMTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write adapter and projector; the frozen weights are where they were, and are not gathered."""
+        self._save(output_dir, trained_state(self.model))  # type: ignore[arg-type]
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if self.args.should_save:
             model = self.accelerator.unwrap_model(self.model)
             model.save_pretrained(output_dir or self.args.output_dir, state_dict)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        # The library leaves the frozen weights out for a `PeftModel` alone.
+        if self.is_fsdp_enabled:
+            plugin = self.accelerator.state.fsdp_plugin
+            save_fsdp_optimizer(plugin, self.accelerator, self.optimizer, self.model, output_dir)
+        elif self.is_deepspeed_enabled:
+            self.model_wrapped.save_checkpoint(output_dir, exclude_frozen_parameters=True)  # type: ignore[operator]
         else:
-            load_trained(self.model, Path(resume_from_checkpoint))  # type: ignore[arg-type]
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        if self.args.should_save and not isinstance(self.lr_scheduler, DeepSpeedSchedulerWrapper):
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        load_trained(self.model, Path(resume_from_checkpoint))  # type: ignore[arg-type]
 
     def _load_best_model(self) -> None:
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+        if self.is_deepspeed_enabled:
             super()._load_best_model()
         else:
             load_trained(self.model, Path(self.state.best_model_checkpoint))  # type: ignore[arg-type]
@@ -168,12 +184,20 @@ def load_trained(model: SefarMLLM, folder: Path) -> None:
         raise SefarMLLMError(
             f"{folder}: made with other settings ({config}) than this run's ({model.settings})"
         )
+    state: dict[str, Tensor] = {}
     if isinstance(model.language_model, PeftModel):
-        set_peft_model_state_dict(model.language_model, load_file(folder / ADAPTER_WEIGHTS))
+        adapter = load_file(folder / ADAPTER_WEIGHTS)
+        state |= {f"language_model.{in_adapter(name)}": weight for name, weight in adapter.items()}
     if model.projector is not None:
-        _, projector, saved = load_projector(folder)
-        model.projector.load_state_dict(projector.state_dict())
-        model.standardize.mean, model.standardize.deviation = saved.mean, saved.deviation
+        _, projector, _ = load_projector(folder)
+        state |= {f"projector.{name}": weight for name, weight in projector.state_dict().items()}
+    put_trained(model, state, str(folder))
+
+
+def in_adapter(name: str) -> str:
+    """A weight's name in the model, of its name in a PEFT adapter's file, which leaves out the adapter's."""
+    stem, _, last = name.rpartition(".")
+    return f"{stem}.default.{last}" if last == "weight" else f"{name}.default"
 
 
 class MetricsFile(TrainerCallback):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,24 +18,25 @@ from mllm_sources import easy_questions, easy_store, question_file, tiny_folder
 from several_processes import torchrun
 from test_mllm_finetune import log, weights
 
+from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.finetune import FinetuneConfig, finetune
+from sefar_mllm.language_model import load_language_model
+from sefar_mllm.model import LoraOptions, MLLMConfig, SefarMLLM
 from sefar_mllm.prompts import PromptConfig
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "tests/sharded_run.py"
-ZERO3 = pytest.param(
-    "deepspeed-zero3.yaml",
-    marks=pytest.mark.skipif(
-        importlib.util.find_spec("deepspeed") is None, reason="needs DeepSpeed: pip install -e '.[deepspeed]'"
-    ),
-)
+TENSORS = (".safetensors", ".bin", ".pt")
+FSDP, FSDP_4BIT, ZERO3 = "fsdp.yaml", "fsdp-4bit.yaml", "deepspeed-zero3.yaml"
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> FinetuneConfig:
+    """Features far from zero and close together: in bfloat16 nothing would be left of them."""
     folder = tmp_path_factory.mktemp("sharded")
     questions = easy_questions(48)
-    easy_store(folder / "store", questions)
+    store = easy_store(folder / "store", questions)
+    store.add({clip: 10 + 0.05 * store[clip] for clip in list(store.shards)})
     file = question_file(folder / "questions.jsonl", questions)
     return FinetuneConfig(
         questions=file,
@@ -46,13 +46,20 @@ def config(tmp_path_factory) -> FinetuneConfig:
         language_model=str(tiny_folder(folder / "lm")),
         prompt=PromptConfig(list_options=False),
         precision="fp32",
+        lora=LoraOptions(rank=2),
         max_steps=12,
         batch_size=8,
         align_steps=20,
         learning_rate=1e-2,
         evaluate_every=6,
         save_every=4,
-        trainer={"use_cpu": True, "disable_tqdm": True, "logging_steps": 1},
+        trainer={
+            "use_cpu": True,
+            "disable_tqdm": True,
+            "logging_steps": 1,
+            "gradient_checkpointing": True,
+            "gradient_checkpointing_kwargs": {"use_reentrant": False},
+        },
     )
 
 
@@ -61,20 +68,26 @@ def alone(config) -> Path:
     return finetune(config)
 
 
-def launch(config: FinetuneConfig, accelerate_file: str) -> Path:
-    """Two processes under the settings that Accelerate's launcher takes from the file."""
+def launch(accelerate_file: str, folder: Path, *runs: FinetuneConfig | dict[str, str]) -> list[list[Any]]:
+    """Two processes under the settings that the launcher takes from the file. Returns their notes."""
     command = ["--config_file", str(ROOT / "configs/accelerate" / accelerate_file), "--num_processes", "2"]
     args, file, _ = _validate_launch_command(launch_command_parser().parse_args([*command, str(SCRIPT)]))
+    use_cpu = not args.use_deepspeed
     if args.use_deepspeed:
         args.deepspeed_fields_from_accelerate_config = ",".join(file.deepspeed_config)  # as the launcher does
         _, settings = prepare_deepspeed_cmd_env(args)
-        config = replace(config, trainer={**config.trainer, "use_cpu": False})
     else:
         settings = {**prepare_multi_gpu_env(args), "ACCELERATE_USE_CPU": "true"}
-    options = json.dumps(asdict(replace(config, batch_size=config.batch_size // 2)), default=str)
+    options = []
+    for run in runs:
+        if isinstance(run, FinetuneConfig):
+            trainer = {**run.trainer, "use_cpu": use_cpu}
+            options.append(asdict(replace(run, batch_size=run.batch_size // 2, trainer=trainer)))
+        else:
+            options.append(run)
     environment = {**settings, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        [*torchrun(2, config.output.parent / "logs"), str(SCRIPT), options],
+        [*torchrun(2, folder / "logs"), str(SCRIPT), str(folder), json.dumps(options, default=str)],
         capture_output=True,
         text=True,
         env=os.environ | environment,
@@ -82,47 +95,81 @@ def launch(config: FinetuneConfig, accelerate_file: str) -> Path:
     )
     if done.returncode:
         raise RuntimeError(done.stderr)
-    return config.output
+    return [json.loads((folder / f"notes-{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
 
 
 def assert_same_weights(one: Path, two: Path, tolerance: float = 1e-5) -> None:
     torch.testing.assert_close(weights(one), weights(two), rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("file", ["fsdp.yaml", ZERO3])
+def losses(run: Path) -> list[float]:
+    return [row["loss"] for row in log(run) if "loss" in row]
+
+
+@pytest.mark.parametrize("file", [FSDP, ZERO3])
 def test_spread_weights_train_as_whole_ones_and_go_on_after_an_interruption(config, alone, tmp_path, file):
-    run = launch(replace(config, output=tmp_path / "run"), file)
-    assert_same_weights(alone, run)
-    one, two = log(alone), log(run)
-    assert [row.get("eval_accuracy") for row in one] == [row.get("eval_accuracy") for row in two]
-    losses = [[row["loss"] for row in rows if "loss" in row] for rows in (one, two)]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-3)
-    first = tmp_path / "first"
-    run.rename(first)
-    shutil.copytree(first, run)
-    shutil.rmtree(run / "steps/checkpoint-12")
-    launch(replace(config, output=run, resume=True), file)
-    assert_same_weights(first, run, tolerance=0)
+    """With recomputed activations. The second run goes on from a checkpoint of the first, to the last bit."""
+    run, again = (replace(config, output=tmp_path / name) for name in ("run", "again"))
+    half = replace(config, output=tmp_path / "half", precision="bf16", max_steps=1, validation=None)
+    packed = replace(config, output=tmp_path / "packed", quantization="nf4")
+    copy = {"interrupted": str(run.output), "as": str(again.output)}
+    more = [packed] if file == ZERO3 else []
+    notes = launch(file, tmp_path, run, copy, replace(again, resume=True), half, *more)
 
+    assert_same_weights(alone, run.output, 2e-5)
+    accuracies = [[row.get("eval_accuracy") for row in log(folder)] for folder in (alone, run.output)]
+    assert accuracies[0] == accuracies[1]
+    assert losses(alone) == pytest.approx(losses(run.output), abs=1e-3)
+    assert_same_weights(run.output, again.output, tolerance=0)
 
-@pytest.mark.parametrize("file", [ZERO3])
-def test_zero_3_refuses_4_bit_weights_and_says_what_takes_them(config, tmp_path, file):
-    with pytest.raises(
-        RuntimeError, match=r"ZeRO-3 cannot spread 4-bit weights; launch with .*fsdp-4bit\.yaml"
-    ):
-        launch(replace(config, output=tmp_path / "run", quantization="nf4"), file)
+    # All tensors of a checkpoint together are smaller than the frozen weights, which are in none.
+    frozen = sum(weight.nbytes for weight in load_language_model(config.language_model).parameters())
+    tensors = [file for file in (run.output / "steps/checkpoint-8").rglob("*.*") if file.suffix in TENSORS]
+    assert {file.name for file in tensors} >= {"adapter_model.safetensors", "projector.safetensors"}
+    assert sum(file.stat().st_size for file in tensors) < frozen
+
+    for rank in range(2):
+        held = notes[rank][0]["held"]
+        assert held == pytest.approx(frozen / 4 / 2, rel=0.02)
+        # FSDP: the first process loads, the second gets its share from it. ZeRO-3 parts them while it loads.
+        assert notes[rank][0]["loaded"] == (held if file == ZERO3 else (frozen // 4, 0)[rank])
+
+    # What FSDP and DeepSpeed cast to bfloat16 before the projector sees it is standardised before.
+    store = easy_store(tmp_path / "store", easy_questions(48))
+    raw = torch.stack([10 + 0.05 * store[clip] for clip in store.shards])
+    centred = raw - raw[:, 0].mean(0)
+    wanted = (centred / (raw[:, 0] - raw[:, 0].mean(0)).pow(2).mean((0, 1)).sqrt()).flatten(0, 1).flatten(1)
+    for rank in range(2):
+        seen = torch.tensor(notes[rank][2]["features"]).flatten(1)
+        assert torch.equal(seen, seen.bfloat16().float())
+        nearest = torch.cdist(seen, wanted).argmin(1)
+        torch.testing.assert_close(seen, wanted[nearest], rtol=2**-8, atol=1e-3)
+    if file == ZERO3:
+        for rank in range(2):
+            refused = notes[rank][3]["refused"]
+            assert "ZeRO-3 cannot spread 4-bit weights; launch with" in refused
+            assert "fsdp-4bit.yaml" in refused
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("file", "quantization"),
-    [("fsdp-4bit.yaml", "nf4"), pytest.param(*ZERO3.values, "none", marks=ZERO3.marks)],
-)
+@pytest.mark.parametrize(("file", "quantization"), [(FSDP_4BIT, "nf4"), (ZERO3, "none")])
 def test_spread_weights_train_in_bfloat16_and_4_bit(config, tmp_path, file, quantization):
     half = replace(config, precision="bf16", quantization=quantization, validation=None, save_every=None)
-    one = finetune(replace(half, output=tmp_path / "one"))
-    two = launch(replace(half, output=tmp_path / "two"), file)
-    losses = [[row["loss"] for row in log(run) if "loss" in row] for run in (one, two)]
+    one, two = finetune(replace(half, output=tmp_path / "one")), tmp_path / "two"
+    launch(file, tmp_path, replace(half, output=two))
     # The same run but for rounding, which a learning rate this high multiplies from step to step.
-    assert losses[0][0] == pytest.approx(losses[1][0], rel=0.02)
-    assert losses[0] == pytest.approx(losses[1], rel=0.15)
+    assert losses(one)[0] == pytest.approx(losses(two)[0], rel=0.02)
+    assert losses(one) == pytest.approx(losses(two), rel=0.15)
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_a_model_to_be_spread_is_not_put_on_the_device_before(config, monkeypatch, quantization):
+    """The meta device stands for a GPU; whatever was put there would be whole on it."""
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    settings = MLLMConfig(config.language_model, quantization, config.prompt)
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    model = SefarMLLM.build(settings, LoraOptions(), torch.bfloat16, "meta")
+    assert {weight.device.type for weight in model.parameters()} == {"cpu"}
+    monkeypatch.setenv("FSDP_VERSION", "1")
+    with pytest.raises(SefarMLLMError, match="fsdp_version: 2"):
+        SefarMLLM.build(settings, LoraOptions(), torch.bfloat16, "meta")
