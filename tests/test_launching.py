@@ -96,6 +96,7 @@ def test_one_of_several_gpus_is_used_and_a_line_says_so(tmp_path, monkeypatch, c
     one = finetune(config)
     said = capsys.readouterr().out
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     two = finetune(replace(config, output=tmp_path / "two"))
     for name, tensor in weights(one).items():
         assert torch.equal(weights(two)[name], tensor)
