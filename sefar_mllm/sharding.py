@@ -91,7 +91,7 @@ def trained_state(model: nn.Module) -> dict[str, Tensor] | None:
     """
     if isinstance(model, FSDPModule):
         options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
-        return get_model_state_dict(model, options=options)
+        return get_model_state_dict(model, options=options)  # type: ignore[return-value]
     if is_deepspeed_zero3_enabled():
         from deepspeed.utils import safe_get_full_fp32_param
 

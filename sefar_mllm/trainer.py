@@ -160,8 +160,9 @@ class MLLMTrainer(Trainer):
         else:
             super()._save_optimizer_and_scheduler(output_dir)
             return
-        if self.args.should_save and not isinstance(self.lr_scheduler, DeepSpeedSchedulerWrapper):
-            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+        schedule: Any = self.lr_scheduler
+        if self.args.should_save and not isinstance(schedule, DeepSpeedSchedulerWrapper):
+            torch.save(schedule.state_dict(), Path(output_dir) / SCHEDULER_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_trained(self.model, Path(resume_from_checkpoint))  # type: ignore[arg-type]
