@@ -38,10 +38,14 @@ def build_encoder(config: ModelConfig, classes: list[ClassInfo], augment: Augmen
                 f"{getattr(base, name)}; leave it out"
             )
     shape = replace(base, image_size=config.image_size, **{k: v for k, v in asked.items() if v is not None})
-    if shape.image_size % shape.patch_size or shape.dim % shape.heads:
+    if shape.image_size % shape.patch_size:
         raise EncoderError(
-            f"model: {shape.image_size} px in patches of {shape.patch_size}, width {shape.dim} over "
-            f"{shape.heads} heads: expected whole numbers of patches and of channels for a head"
+            f"model.image_size: {shape.image_size} px are no whole number of patches; expected a multiple of "
+            f"{shape.patch_size}"
+        )
+    if shape.dim % shape.heads:
+        raise EncoderError(
+            f"model: width {shape.dim} over {shape.heads} heads: expected a whole number of channels each"
         )
     model = SefarEncoder(
         num_classes=len(classes),

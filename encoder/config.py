@@ -49,8 +49,8 @@ class ModelConfig:
     """The network that is trained.
 
     Attributes:
-        weights: Image ViT to start from: minigym, a ``.safetensors`` file with a ``.json`` beside it, or a
-            name that timm knows; none starts from random weights.
+        weights: Image ViT to start from: minigym, dinov2-s (patches of 14 px), a ``.safetensors`` file with a
+            ``.json`` beside it, or a name that timm knows; none starts from random weights.
         preset: Shape without starting weights: tiny, S or B.
         image_size: Side of the input in pixels.
         patch_size: Side of a patch in pixels; by default that of the weights or the preset.

@@ -33,8 +33,8 @@ class ExtractConfig:
     Stopped at any moment and started again, it goes on with the clips that are not stored yet.
 
     Attributes:
-        encoder: The visual encoder: ``sefar:FOLDER``, ``timm:NAME``, ``hf:NAME-OR-FOLDER`` or
-            ``efficientnet-lite0``, with options as in ``sefar:FOLDER?tokens=elements``.
+        encoder: The visual encoder: ``sefar:FOLDER``, ``timm:NAME``, ``hf:NAME-OR-FOLDER``,
+            ``efficientnet-lite0`` or ``dinov2-s``, with options as in ``sefar:FOLDER?tokens=elements``.
         clips: Clip lists.
         output: Folder of the feature store.
         video_root: Folder that the videos' paths start from; by default each clip list's own.

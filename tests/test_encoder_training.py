@@ -316,7 +316,7 @@ def test_no_checkpoint_and_no_line_of_the_log_has_a_loss_that_is_not_finite(data
         ({"labelled_batch": 5, "accumulate": 2}, "labelled_batch: 5 clips cannot be shared"),
         ({"recipe": "unknown"}, "recipe 'unknown': expected one of"),
         ({"augment": AugmentConfig(perturbation="none")}, "perturbation 'none'"),
-        ({"model": ModelConfig(image_size=30, patch_size=8)}, "whole numbers of patches"),
+        ({"model": ModelConfig(image_size=30, patch_size=8)}, "expected a multiple of 8"),
     ],
 )
 def test_bad_options_are_named(changes, message, data, tmp_path):

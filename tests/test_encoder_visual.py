@@ -96,6 +96,13 @@ def test_a_vit_of_timm_and_its_grid(tmp_path):
         patches = vit.forward_features(x[0])[:, 1:].view(8, 4, 4, 12)
     cells = [patches[:, r : r + 2, c : c + 2].mean((1, 2)) for r in (0, 2) for c in (0, 2)]
     torch.testing.assert_close(encoder.encode(x)[0], torch.cat(cells, 1))
+    larger = open_encoder(f"timm:local-dir:{tmp_path}?grid=1&image_size=48")
+    x = larger.transform(frames(1))
+    vit.set_input_size(img_size=48)
+    with torch.no_grad():
+        torch.testing.assert_close(larger.encode(x)[0], vit(x[0]))
+    with pytest.raises(EncoderError, match="image_size must be a multiple of its patches of 8 px"):
+        open_encoder(f"timm:local-dir:{tmp_path}?image_size=50")
 
 
 def test_pooling_keeps_position():
