@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel
 
@@ -15,11 +17,12 @@ from gym_qa.questions import Question
 from sefar_mllm.dataset import Features, first_views
 from sefar_mllm.model import SefarMLLM
 from sefar_mllm.prompts import Prompter
+from sefar_mllm.scoring import check_passes, check_positions, settle_frequencies, stretched
 
 NEW_TOKENS = 48  # of a reply, at least
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def generate_replies(
     model: SefarMLLM,
     questions: Sequence[Question],
@@ -35,20 +38,22 @@ def generate_replies(
         questions: what is asked.
         store: features of their clips (the first view is used); none asks without video.
         clips: shows another clip's features instead: asked-about clip → shown clip.
-        batch_size: questions run at a time.
+        batch_size: questions run at a time; in half precision replies may differ with it.
         progress: show a bar.
+
+    Raises:
+        SefarMLLMError: when the language model has too few positions for prompt and reply.
     """
     replies: list[str] = []
     with_video = store is not None and model.projector is not None
-    for start in tqdm(range(0, len(questions), batch_size), desc="replies", disable=not progress):
-        batch = questions[start : start + batch_size]
-        prompter = model.prompter
-        prompts = [prompter.ids(prompter.prefix(q.question, q.options, with_video)) for q in batch]
-        width = max(map(len, prompts))
-        ids = torch.tensor([[0] * (width - len(row)) + row for row in prompts], device=model.device)
-        mask = torch.tensor(
-            [[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=model.device
-        )
+    prompter = model.prompter
+    prompts = [prompter.ids(prompter.prefix(q.question, q.options, with_video)) for q in questions]
+    check_passes(model, max(map(len, prompts), default=0))
+    # Padding on the left is not nothing to layers that look back by other means than attention, nor to
+    # positions that are stretched with the sequence.
+    size = 1 if not model.shares_passes or stretched(model.causal) else batch_size
+    for start in tqdm(range(0, len(questions), size), desc="replies", disable=not progress):
+        batch = questions[start : start + size]
         features = None
         if with_video and store is not None:
             shown = [clips[q.video] if clips else q.video for q in batch]
@@ -57,12 +62,44 @@ def generate_replies(
             [prompter.ids(prompter.answer(n, q.options)) for n in range(len(q.options))] for q in batch
         ]
         longest = max((len(row) for rows in answers for row in rows), default=0)
-        with own_settings(model.causal, max(NEW_TOKENS, longest), prompter.eos[0]) as settings:
-            causal: Any = model.causal
-            embedded = model.embed(ids, features)
-            new = causal.generate(inputs_embeds=embedded, attention_mask=mask, generation_config=settings)
-        replies += map(partial(said, prompter), batch, answers, new.tolist())
+        new = write(model, prompts[start : start + size], features, max(NEW_TOKENS, longest))
+        replies += map(partial(said, prompter), batch, answers, new)
     return replies
+
+
+def write(
+    model: SefarMLLM, prompts: Sequence[list[int]], features: Tensor | None, new_tokens: int
+) -> list[list[int]]:
+    """Ids of the greedy reply to each prompt.
+
+    By the library's own generation and its cache, for families of which that takes embeddings.
+    """
+    width = max(map(len, prompts))
+    check_positions(model, width + new_tokens)
+    settle_frequencies(model.causal, width + new_tokens)
+    ids = torch.tensor([[0] * (width - len(row)) + row for row in prompts], device=model.device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=model.device)
+    inputs, causal = model.inputs(ids, features), cast(Any, model.causal)
+    taken = inspect.signature(causal.prepare_inputs_for_generation).parameters
+    if set(inputs) <= set(taken):
+        with own_settings(causal, new_tokens, model.prompter.eos[0]) as settings:
+            new = causal.generate(**inputs, attention_mask=mask, generation_config=settings)
+        return cast(list[list[int]], new.tolist())
+    views: Sequence[Tensor | None] = [None] * len(prompts) if features is None else features.split(1)
+    return [write_by_full_passes(model, *one, new_tokens) for one in zip(prompts, views, strict=True)]
+
+
+def write_by_full_passes(
+    model: SefarMLLM, prompt: list[int], features: Tensor | None, new_tokens: int
+) -> list[int]:
+    """The same for any family: the whole sequence is run again for every token."""
+    new: list[int] = []
+    while len(new) < new_tokens and model.prompter.eos[0] not in new:
+        ids = torch.tensor([[*prompt, *new]], device=model.device)
+        last = torch.zeros_like(ids, dtype=torch.bool)
+        last[0, -1] = True
+        new.append(int(model.logits(last, **model.inputs(ids, features)).argmax()))
+    return new
 
 
 def said(prompter: Prompter, question: Question, answers: list[list[int]], ids: list[int]) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
 from transformers import PreTrainedModel
 
@@ -195,13 +195,21 @@ def settle_frequencies(causal: PreTrainedModel, length: int) -> None:
     Dynamic scaling keeps those of the longest sequence since the last short one: without this, a score would
     depend on what was run before. All candidates of a prompt get those of the longest.
     """
+    for part, layer in stretched(causal):
+        for tokens in (1, length):
+            positions = torch.arange(tokens, device=causal.device)[None]
+            part(positions[..., None].float(), positions, **({"layer_type": layer} if layer else {}))
+
+
+def stretched(causal: PreTrainedModel) -> list[tuple[nn.Module, str | None]]:
+    """Rotary embeddings with dynamic scaling, each with its kind of layer where there are several."""
+    found = []
     for part in causal.modules():
         kinds = getattr(part, "rope_type", None)
         for layer, kind in kinds.items() if isinstance(kinds, dict) else [(None, kinds)]:
             if isinstance(kind, str) and "dynamic" in kind:
-                for tokens in (1, length):
-                    positions = torch.arange(tokens, device=causal.device)[None]
-                    part(positions[..., None].float(), positions, **({"layer_type": layer} if layer else {}))
+                found.append((part, layer))
+    return found
 
 
 def working_dtype(model: SefarMLLM) -> torch.dtype:

@@ -27,17 +27,23 @@ from transformers import (
     AutoModelForSeq2SeqLM,
 )
 
+import sefar_mllm.generation
+from gym_qa.questions import Question
 from projector.build import ProjectorSpec, build_projector
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.finetune import FinetuneConfig, finetune
+from sefar_mllm.generation import generate_replies, said
 from sefar_mllm.language_model import load_language_model
 from sefar_mllm.lora import LoraOptions, add_lora
 from sefar_mllm.merge import MergeConfig, merge
 from sefar_mllm.model import MLLMConfig, SefarMLLM
 from sefar_mllm.multiple_choice import ask, score_questions
 from sefar_mllm.prompts import VIDEO_ID, PromptConfig
-from sefar_mllm.scoring import log_likelihoods
-from sefar_mllm.suitable import most_positions
+from sefar_mllm.scoring import log_likelihoods, settle_frequencies
+from sefar_mllm.suitable import embedding_width, most_positions
+
+# Nothing that we call of a library may be going away.
+pytestmark = pytest.mark.filterwarnings("error::FutureWarning")
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,31 @@ def test_kind(world, tmp_path, capsys, name):
     merged = SefarMLLM.from_pretrained(merge(MergeConfig(run, tmp_path / "merged", "fp32")))
     again = log_likelihoods(merged, [rows[0].prompt], candidates[:1], views[:1])
     assert again[0] == pytest.approx(together[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_replies_are_those_of_full_passes(tmp_path, monkeypatch, name):
+    """To prompts of several lengths in one batch, by the library's cache where it can be used."""
+    monkeypatch.setattr(sefar_mllm.generation, "NEW_TOKENS", 4)
+    kind = KINDS[name]
+    causal = tiny_causal(kind.family, spread=0.3, **kind.sizes)
+    spec = ProjectorSpec("mlp", 8, embedding_width(causal.config), 3, 3)
+    config = MLLMConfig("tiny", projector=spec)
+    model = SefarMLLM(causal, tiny_tokenizer(), build_projector(spec), config).eval()
+    questions = [*easy_questions(1), Question("q", "train0001", "Which?", ("leap", "hop"), 0)]
+    store = easy_store(tmp_path, easy_questions(2))
+    prompter = model.prompter
+    replies = generate_replies(model, questions, store, batch_size=2, progress=False)
+    for question, reply in zip(questions, replies, strict=True):
+        view = model.standardize(store[question.video][:1])
+        answers = [prompter.ids(prompter.answer(n, question.options)) for n in range(len(question.options))]
+        prompt, new = list(ask(model, question, with_video=True).prompt), []
+        settle_frequencies(causal, len(prompt) + max(4, *map(len, answers)))
+        while len(new) < 4 and prompter.eos[0] not in new:
+            inputs = model.inputs(torch.tensor([[*prompt, *new]]), view)
+            with torch.no_grad():
+                new.append(int(model.causal(**inputs, use_cache=False).logits[0, -1].argmax()))
+        assert reply.startswith(said(prompter, question, answers, new).rstrip("\ufffd"))
 
 
 def test_checked_again_for_longer_prompts():
