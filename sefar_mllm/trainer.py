@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import DeepSpeedSchedulerWrapper, save_fsdp_optimizer
+from accelerate.utils import save_fsdp_optimizer
+from accelerate.utils.deepspeed import DeepSpeedSchedulerWrapper
 from peft import PeftModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
