@@ -17,9 +17,11 @@ from encoder.clips import Clip, read_clips
 from encoder.data import FrameSource, derive_seed, open_source
 from encoder.errors import EncoderError
 from encoder.packing import QUALITY
+from encoder.processes import Processes, join
 from encoder.reader import Frames
 from encoder.store import FeatureStore, ordered_fingerprint
 from encoder.visual import VisualEncoder, located, open_encoder
+from encoder.waiting import leaving_together
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 SHARD_CLIPS = 512
@@ -80,6 +82,8 @@ class ExtractConfig:
 def extract(config: ExtractConfig) -> FeatureStore:
     """Extracts the features of all clips that the store has not yet.
 
+    Processes that were launched together share the clips, batch by batch, and write shards of their own.
+
     Raises:
         EncoderError: A clip list or the encoder is at fault, the store holds other features, or, once all
             others are stored, a clip could not be read.
@@ -89,35 +93,49 @@ def extract(config: ExtractConfig) -> FeatureStore:
         for clip in read_clips(path, config.video_root):
             if clips.setdefault(clip.id, clip).path != clip.path:
                 raise EncoderError(f"{path}: {clip.path} and {clips[clip.id].path} have the same clip id")
-    device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    encoder = open_encoder(config.encoder, device)
-    store = _open_store(config, encoder)
+    processes = join("extract-features", config.device)
+    encoder = open_encoder(config.encoder, processes.device)
+    store = processes.once(lambda: _open_store(config, encoder))
     todo = [clips[clip] for clip in store.missing(list(clips))]
     size = config.views * encoder.num_tokens * encoder.dim * DTYPES[config.dtype].itemsize
-    print(
-        f"{config.output}: {len(todo)} of {len(clips)} clips to extract, {config.views} × "
-        f"{encoder.num_tokens} tokens × {encoder.dim}, {len(todo) * size / 1e6:.1f} MB"
-    )
-    if todo:
+    if processes.first:
+        print(
+            f"{config.output}: {len(todo)} of {len(clips)} clips to extract, {config.views} × "
+            f"{encoder.num_tokens} tokens × {encoder.dim}, {len(todo) * size / 1e6:.1f} MB"
+        )
+    return _fill(config, store, encoder, todo, processes) if todo else store
+
+
+def _fill(
+    config: ExtractConfig,
+    store: FeatureStore,
+    encoder: VisualEncoder,
+    todo: list[Clip],
+    processes: Processes,
+) -> FeatureStore:
+    """Extracts the features of ``todo`` into the store."""
+    with leaving_together():
         source = open_source(
             todo, config.short_side, config.reader, config.cache, config.workers, config.cache_quality
         )
-        with tqdm(total=len(todo), desc="extracting", unit="clip") as bar:
-            shard: dict[str, Tensor] = {}
-            broken: list[str] = []
-            for name, tokens in _encoded(config, encoder, todo, source, torch.device(device), broken):
-                shard[name] = tokens.to(DTYPES[config.dtype])
-                if len(shard) == SHARD_CLIPS:
-                    store.add(shard)
-                    shard = {}
-                bar.update()
-            if shard:
-                store.add(shard)
-        if broken:
-            raise EncoderError(
-                f"{len(broken)} of {len(todo)} clips cannot be read, the others are stored; mend these "
-                f"or take them out of the list: {'; '.join(broken[:3])}{' …' if len(broken) > 3 else ''}"
-            )
+    shard: dict[str, Tensor] = {}
+    broken: list[str] = []
+    with tqdm(total=len(todo), desc="extracting", unit="clip", disable=not processes.first) as bar:
+        for name, tokens in _encoded(config, encoder, todo, source, processes, broken):
+            shard[name] = tokens.to(DTYPES[config.dtype])
+            if len(shard) == SHARD_CLIPS:
+                store.add(shard, processes.rank)
+                shard = {}
+            bar.update(min(processes.world, len(todo) - bar.n))
+    if shard:
+        store.add(shard, processes.rank)
+    broken = [line for lines in processes.gather([broken]) for line in lines]
+    store = processes.once(store.take_in)
+    if broken:
+        raise EncoderError(
+            f"{len(broken)} of {len(todo)} clips cannot be read, the others are stored; mend these "
+            f"or take them out of the list: {'; '.join(broken[:3])}{' …' if len(broken) > 3 else ''}"
+        )
     return store
 
 
@@ -142,7 +160,7 @@ def _open_store(config: ExtractConfig, encoder: VisualEncoder) -> FeatureStore:
         store = FeatureStore(config.output, facts, {})
         store.write_index()
         return store
-    store = FeatureStore.open(config.output, identity)
+    store = FeatureStore.open(config.output, identity).take_in()
     changed = [
         k for k in ("views", "seed", "short_side", "precision", "dtype") if store.facts.get(k) != facts[k]
     ]
@@ -197,14 +215,17 @@ def _encoded(
     encoder: VisualEncoder,
     clips: list[Clip],
     source: FrameSource,
-    device: torch.device,
+    processes: Processes,
     broken: list[str],
 ) -> Iterator[tuple[str, Tensor]]:
-    """Clip ids and tokens ``(views, num_tokens, dim)``; what is wrong with the others goes to ``broken``."""
+    """Clip ids and tokens ``(views, num_tokens, dim)`` of this process's batches; what is wrong with other
+    clips goes to ``broken``."""
     frames_of = _ViewFrames(config, encoder, clips, source)
     places = list(range(len(clips)))
     positions = [places[i : i + config.batch] for i in range(0, len(places), config.batch)]
-    for items in Batches(frames_of, positions, config.workers, source.watch, collate_fn=_as_list):
+    device = processes.device
+    mine = list(processes.mine(positions))
+    for items in Batches(frames_of, mine, config.workers, source.watch, collate_fn=_as_list):
         broken += [item for item in items if isinstance(item, str)]
         # Clips of one size go through together; videos of other sizes have their own turn.
         by_size: dict[tuple[int, ...], list[tuple[str, Frames]]] = {}

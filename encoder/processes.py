@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -53,6 +54,11 @@ class Processes:
         """This process's part of what all have in the same order."""
         return items[self.rank :: self.world]
 
+    def padded(self, items: Sequence[T]) -> Sequence[T]:
+        """The items, some repeated, so that all processes get equally many: a model that is spread over them
+        can only be used by all at once."""
+        return [items[i % len(items)] for i in range(-(-len(items) // self.world) * self.world)]
+
     def gather(self, mine: Sequence[T]) -> list[T]:
         """The results of all processes, in the order of the items that `mine` parted. All must call it."""
         parts: list[Sequence[T]] = gather_object([mine]) if self.world > 1 else [mine]
@@ -88,15 +94,15 @@ def join(verb: str, device: str | None = None) -> Processes:
             f"{verb}: every process holds the whole model, and {spread[0]} would spread it; launch with "
             "configs/accelerate/ddp.yaml, or without a launcher"
         )
-    own = None if device in (None, "auto") else torch.device(str(device))
-    use_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
     if launched() == 1:
-        automatic = torch.device("cuda" if torch.cuda.is_available() and not use_cpu else "cpu")
-        if own is None and automatic.type == "cuda":
+        device_here = own_device(device)
+        if device in (None, "auto") and device_here.type == "cuda":
             tell_of_idle_gpus(verb, torch.cuda.device_count())
-        return Processes(device=own or automatic)
+        return Processes(device=device_here)
+    own = None if device in (None, "auto") else torch.device(str(device))
     if own is not None and own.index is not None:
         raise EncoderError(f"device {own}: {launched()} processes take a GPU each; leave out its number")
+    use_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
     state = PartialState(cpu=use_cpu, timeout=PATIENCE)
     if launched() != state.num_processes:
         raise EncoderError(
@@ -106,8 +112,15 @@ def join(verb: str, device: str | None = None) -> Processes:
     return Processes(state.process_index, state.num_processes, own or state.device)
 
 
+def own_device(device: str | None = None) -> torch.device:
+    """The device of a process that works alone: by default, or for ``auto``, the GPU where there is one."""
+    use_gpu = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
+    return torch.device(("cuda" if use_gpu else "cpu") if device in (None, "auto") else str(device))
+
+
+@cache
 def tell_of_idle_gpus(verb: str, count: int) -> None:
-    """Says that one of several GPUs is used, and how to use them all."""
+    """Says that one of several GPUs is used, and how to use them all; once for each verb."""
     if count > 1:
         print(f"using 1 of {count} GPUs; for all of them: {launch_command(verb, count)}", flush=True)
 
@@ -124,6 +137,8 @@ def leave_process_group_at_exit() -> None:
 
 
 def _leave() -> None:
+    if hasattr(sys, "last_value"):  # it failed, and would wait for what others are no longer going to send
+        return
     if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
         torch.distributed.destroy_process_group()
     gc.collect()  # what lies in a reference cycle with DistributedDataParallel has a hold on the group too

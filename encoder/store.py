@@ -109,14 +109,41 @@ class FeatureStore:
         """Those of ``clips`` that the store has not."""
         return [clip for clip in clips if clip not in self.shards]
 
-    def add(self, features: dict[str, Tensor]) -> None:
-        """Writes another shard, then the index; stopped in between, the shard is written anew next time."""
-        name = f"features-{len(set(self.shards.values())):05d}.safetensors"
+    def add(self, features: dict[str, Tensor], rank: int = 0) -> None:
+        """Writes another shard, then the index; stopped in between, the shard waits to be taken in.
+
+        Args:
+            features: Features of clips ``(views, tokens, dim)``.
+            rank: Number of this process among those that fill the store together. Their shards have names of
+                their own, and the first alone writes the index.
+        """
+        own = f"{rank}-" if rank else ""
+        name = f"features-{own}{len(set(self.shards.values())):05d}.safetensors"
         scratch = self.path / f"{name}.tmp"
         save_file({clip: tensor.contiguous() for clip, tensor in features.items()}, scratch)
         scratch.replace(self.path / name)
         self.shards.update(dict.fromkeys(features, name))
-        self.write_index()
+        if rank == 0:
+            self.write_index()
+
+    def take_in(self) -> FeatureStore:
+        """Puts shards into the index that are not in it: of other processes, or of one that was stopped.
+
+        Raises:
+            EncoderError: Such a shard is damaged.
+        """
+        known = set(self.shards.values())
+        new = [file for file in sorted(self.path.glob("features-*.safetensors")) if file.name not in known]
+        for file in new:
+            try:
+                with safe_open(file, framework="pt") as shard:
+                    for clip in shard.keys():  # noqa: SIM118  (it is no mapping)
+                        self.shards.setdefault(clip, file.name)
+            except (SafetensorError, OSError) as error:
+                raise EncoderError(f"{file}: damaged ({error}); delete it and extract") from None
+        if new:
+            self.write_index()
+        return self
 
     def write_index(self) -> None:
         """Writes the index in one step."""

@@ -31,7 +31,10 @@ ONE_ORDER = "the prompt does not list the options: their order changes nothing"
 
 
 class Answering:
-    """Asks the questions again and again, writes down every answer, and keeps the scores in order."""
+    """Asks the questions again and again, writes down every answer, and keeps the scores in order.
+
+    Of several processes that share the questions each keeps all answers, and the first writes them.
+    """
 
     def __init__(self, respondent: Respondent, asked: QuestionSet, output: Path) -> None:
         self.respondent, self.asked, self.output = respondent, asked, output
@@ -48,7 +51,7 @@ class Answering:
         """Ask every question and write ``file``.jsonl."""
         begun = time.perf_counter()
         rows = (respondent or self.respondent).rows(self.asked.questions, store, clips)
-        write_predictions(self.output / f"{file}.jsonl", rows)
+        self._write(f"{file}.jsonl", rows)
         self._keep(name, file, [as_answer(row) for row in rows], begun)
         return rows
 
@@ -69,15 +72,19 @@ class Answering:
         if self.respondent.order_matters:
             for by in range(1, max(len(question.options) for question in questions)):
                 rows = self.respondent.rows([shifted(question, by) for question in questions], store)
-                write_predictions(self.output / f"controls/shifted-{by}.jsonl", rows)
+                self._write(f"controls/shifted-{by}.jsonl", rows)
                 runs.append([as_answer(row) for row in rows])
         else:
             note = ONE_ORDER
         found = circular(questions, runs)
         rows = [{"id": q.id, "choice": answer.choice} for q, answer in zip(questions, found, strict=True)]
-        write_lines(self.output / "controls/circular.jsonl", rows)
+        self._write("controls/circular.jsonl", rows)
         name = f"{self.scored[0].name}: {CONTROLS['circular']}"
         self._keep(name, "controls/circular", found, begun, note)
+
+    def _write(self, file: str, rows: Sequence[dict[str, Any]]) -> None:
+        if self.respondent.processes.first:
+            write_lines(self.output / file, [with_null_scores(row) for row in rows])
 
     def _keep(self, name: str, file: str, answers: list[Answer], begun: float, note: str = "") -> None:
         folder, _, control = file.rpartition("/")
@@ -90,16 +97,13 @@ def as_answer(row: dict[str, Any]) -> Answer:
     return Answer(row["choice"], tuple(row["probabilities"]))
 
 
-def write_predictions(file: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write one line a question; a score that is no number becomes null."""
-    lines = []
-    for row in rows:
-        scores = {
-            name: [value if math.isfinite(value) else None for value in values]
-            for name, values in row["scores"].items()
-        }
-        lines.append({**row, "scores": scores})
-    write_lines(file, lines)
+def with_null_scores(row: dict[str, Any]) -> dict[str, Any]:
+    """A line in which scores that are no numbers are null."""
+    scores = {
+        name: [value if math.isfinite(value) else None for value in values]
+        for name, values in row.get("scores", {}).items()
+    }
+    return {**row, "scores": scores} if scores else row
 
 
 def write_lines(file: Path, rows: Sequence[dict[str, Any]]) -> None:

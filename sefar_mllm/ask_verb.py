@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
-import torch
 from jsonargparse.typing import register_type
 from tqdm import tqdm
 
 from encoder.clips import Clip
+from encoder.launcher import launched
 from encoder.pictures import picture_folders
+from encoder.processes import Processes, join, own_device
 from gym_qa.questions import Question, read_questions
-from sefar_mllm.ask import Watcher, answer, question_about
+from sefar_mllm.answering import write_lines
+from sefar_mllm.ask import VideoAnswer, Watcher, answer, question_about
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.language_model import Precision, resolve_dtype
 from sefar_mllm.model import SefarMLLM
@@ -81,12 +82,16 @@ def ask_verb(config: AskConfig) -> None:
         asked = [question_about(config.video, config.question, config.options, *span)]
     else:
         asked = find_clips(questions_of(config, file), config.video, file, config.rate)
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(automatic if config.device == "auto" else config.device)
-    model = SefarMLLM.from_pretrained(config.checkpoint, resolve_dtype(config.precision, device), device)
+    if file is None and launched() > 1:
+        raise SefarMLLMError(
+            f"{launched()} processes were launched for one question; start it without a launcher"
+        )
+    processes = Processes(device=own_device(config.device)) if file is None else join("ask", config.device)
+    dtype = resolve_dtype(config.precision, processes.device)
+    model = SefarMLLM.from_pretrained(config.checkpoint, dtype, processes.device)
     watcher = Watcher(model, config.encoder)
     if file is not None:
-        answer_file(config, model, watcher, asked)
+        answer_file(config, model, watcher, asked, processes)
         return
     found = answer(model, watcher, asked)[0]
     strip = found.save_strip(config.output / f"{asked[0][1].id}.png")
@@ -138,26 +143,44 @@ def find_clips(
 
 
 def answer_file(
-    config: AskConfig, model: SefarMLLM, watcher: Watcher, asked: list[tuple[Question, Clip]]
+    config: AskConfig,
+    model: SefarMLLM,
+    watcher: Watcher,
+    asked: list[tuple[Question, Clip]],
+    processes: Processes,
 ) -> None:
-    """Answer a file's questions batch by batch; a line of answers.jsonl and a picture for each."""
+    """Answer a file's questions batch by batch; a line of answers.jsonl and a picture for each.
+
+    Several processes share the batches; the first writes the lines.
+    """
     config.output.mkdir(parents=True, exist_ok=True)
-    lines, right, left = config.output / "answers.jsonl.tmp", 0, iter(asked)
-    with lines.open("w", encoding="utf-8") as stream, tqdm(total=len(asked), desc="questions") as bar:
-        while batch := list(islice(left, config.batch_size)):
-            found = answer(model, watcher, batch)
-            for (question, _), one in zip(batch, found, strict=True):
+    batches = [asked[start : start + config.batch_size] for start in range(0, len(asked), config.batch_size)]
+    shown: dict[str, int] = {}  # the batch that draws each clip's picture
+    for number, batch in enumerate(batches):
+        for question, _ in batch:
+            shown.setdefault(question.video, number)
+    rows: list[list[dict[str, Any]]] = []
+    for number in tqdm(processes.mine(range(len(batches))), desc="batches", disable=not processes.first):
+        found = answer(model, watcher, batches[number])
+        rows.append([row(question, one) for (question, _), one in zip(batches[number], found, strict=True)])
+        for (question, _), one in zip(batches[number], found, strict=True):
+            if shown.get(question.video) == number:
                 one.save_strip(config.output / f"{question.video}.png")
-                row = {
-                    "id": question.id,
-                    "video": question.video,
-                    "choice": one.choice,
-                    "text": one.text,
-                    "probabilities": one.probabilities,
-                    "answer": question.answer,
-                }
-                stream.write(json.dumps(row) + "\n")
-                right += one.choice == question.answer
-            bar.update(len(batch))
-    lines.replace(config.output / "answers.jsonl")
-    print(f"{right / len(asked):.1%} of {len(asked)} questions right; {config.output / 'answers.jsonl'}")
+                del shown[question.video]
+    lines = [line for batch_rows in processes.gather(rows) for line in batch_rows]
+    if processes.first:
+        write_lines(config.output / "answers.jsonl", lines)
+        right = sum(line["choice"] == line["answer"] for line in lines)
+        print(f"{right / len(lines):.1%} of {len(lines)} questions right; {config.output / 'answers.jsonl'}")
+
+
+def row(question: Question, found: VideoAnswer) -> dict[str, Any]:
+    """A line of answers.jsonl."""
+    return {
+        "id": question.id,
+        "video": question.video,
+        "choice": found.choice,
+        "text": found.text,
+        "probabilities": found.probabilities,
+        "answer": question.answer,
+    }

@@ -56,7 +56,7 @@ VERBS: dict[str, Verb] = {
         "encoder.train", "TrainConfig", "train", "train a video encoder from few labels", shared=True
     ),
     "extract-features": Verb(
-        "encoder.extract", "ExtractConfig", "extract", "store a visual encoder's features"
+        "encoder.extract", "ExtractConfig", "extract", "store a visual encoder's features", shared=True
     ),
     "import-released": Verb(
         "encoder.released",
@@ -78,13 +78,23 @@ VERBS: dict[str, Verb] = {
     "finetune": Verb(
         "sefar_mllm.finetune", "FinetuneConfig", "finetune", "teach a language model to answer", shared=True
     ),
-    "evaluate": Verb("sefar_mllm.evaluate", "EvaluateConfig", "evaluate", "score answers to a question file"),
-    "compare": Verb("sefar_mllm.compare", "CompareConfig", "compare", "visual encoders in one table"),
+    "evaluate": Verb(
+        "sefar_mllm.evaluate", "EvaluateConfig", "evaluate", "score answers to a question file", shared=True
+    ),
+    "compare": Verb(
+        "sefar_mllm.compare", "CompareConfig", "compare", "visual encoders in one table", shared=True
+    ),
     "score": Verb(
         "sefar_mllm.score", "ScoreConfig", "score", "score answers made elsewhere", positional=True
     ),
     "ask": Verb(
-        "sefar_mllm.ask_verb", "AskConfig", "ask_verb", "ask about a video", positional=True, words=True
+        "sefar_mllm.ask_verb",
+        "AskConfig",
+        "ask_verb",
+        "ask about a video",
+        positional=True,
+        words=True,
+        shared=True,
     ),
     "merge": Verb("sefar_mllm.merge", "MergeConfig", "merge", "put an adapter into its language model"),
     "push": Verb("sefar_mllm.hub", "PushConfig", "push", "put a checkpoint on the Hugging Face Hub"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from encoder.extract import ExtractConfig, FrameOrder, extract
+from encoder.processes import Processes, join
 from gym_qa.build import BuildQAConfig, build_qa
 from gym_qa.cliplist import write_clip_list
 from gym_qa.minigym import MiniGymConfig, make_minigym
@@ -21,6 +22,7 @@ from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.evaluate import EvaluateConfig, evaluate
 from sefar_mllm.finetune import FinetuneConfig, finetune
 from sefar_mllm.question_set import QuestionSet
+from sefar_mllm.rounds import Task, in_rounds
 
 TEXT_ONLY = "language model alone"
 FEATURE_OPTIONS = ("precision", "reader", "short_side", "batch", "workers", "device", "views")
@@ -84,28 +86,42 @@ class Sources:
 def compare(config: CompareConfig) -> None:
     """Run every step, then write and print the table.
 
+    Processes that were launched together share the clips; each then fine-tunes and asks models of its own.
+
     Raises:
         SefarMLLMError: for settings that contradict one another, or a folder of another comparison.
+        EncoderError: for an encoder or video at fault, or processes that cannot share the work.
     """
     encoders = named_encoders(config.encoders)
     check(config)
+    processes = join("compare", config.features.get("device"))
     # Encoders and seeds are not among the options: more of them may join a finished comparison.
     kept = {key: value for key, value in asdict(config).items() if key not in ("encoders", "output", "seeds")}
-    stages = Stages(config.output, kept)
+    stages = Stages(config.output, kept, processes)
     sources = prepare(config, stages)
     for name, spec in encoders.items():
         # Always called: it goes on by itself, and refuses features of an encoder that has changed since.
-        features(config, sources, name, spec)
+        features(config, sources, name, spec, processes)
     answering = [*encoders, *([TEXT_ONLY] if config.text_only else [])]
-    for seed in range(config.seeds):
-        for name in answering:
-            fine, asking = finetuning(config, sources, name, seed), evaluation(config, sources, name, seed)
-            stages.do(f"fine-tune, {name}, seed {seed}", partial(finetune, fine))
-            stages.do(f"answer, {name}, seed {seed}", partial(evaluate, asking))
+    tasks = [
+        Task(name, seed, finetuning(config, sources, name, seed), evaluation(config, sources, name, seed))
+        for seed in range(config.seeds)
+        for name in answering
+    ]
+    if processes.world > 1:
+        in_rounds(tasks, stages)
+    else:
+        for task in tasks:
+            stages.do(task.teaching, partial(finetune, task.fine))
+            stages.do(task.answering, partial(evaluate, task.asking))
     asked = QuestionSet.open(sources.val, name=sources.name)
     runs = {name: [answers(config, name, seed) for seed in range(config.seeds)] for name in answering}
     settings = {**asdict(config), "encoders": encoders}
-    write_comparison(config.output, asked, runs, TEXT_ONLY, settings, stages.seconds, sources.videos)
+    processes.once(
+        lambda: write_comparison(
+            config.output, asked, runs, TEXT_ONLY, settings, stages.seconds, sources.videos
+        )
+    )
 
 
 def check(config: CompareConfig) -> None:
@@ -146,8 +162,10 @@ def prepare(config: CompareConfig, stages: Stages) -> Sources:
         return Sources(config.train_questions, config.questions, config.video_root, None)
     data, qa = Path("data/minigym") / config.size, config.output / "qa"
     fraction = BUDGETS[config.size].labelled
-    stages.do("render videos", lambda: make_minigym(MiniGymConfig(output=data, size=config.size)))
-    stages.do("build questions", lambda: build_qa(BuildQAConfig(output=qa, data=data, fraction=fraction)))
+    once, rendered = stages.processes.once, MiniGymConfig(output=data, size=config.size)
+    stages.do("render videos", lambda: once(lambda: make_minigym(rendered)))
+    built = BuildQAConfig(output=qa, data=data, fraction=fraction)
+    stages.do("build questions", lambda: once(lambda: build_qa(built)))
     return Sources(
         qa / "train_questions.jsonl",
         qa / "val_questions.jsonl",
@@ -174,11 +192,10 @@ def answers(config: CompareConfig, name: str, seed: int) -> Path:
     return config.output / "answers" / slug(name) / f"seed-{seed}"
 
 
-def features(config: CompareConfig, sources: Sources, name: str, spec: str) -> None:
+def features(config: CompareConfig, sources: Sources, name: str, spec: str, processes: Processes) -> None:
     """Features of the asked clips, and for the controls of the questions' clips in other orders."""
-    lists = [
-        asked_clips(config, part, file) for part, file in (("train", sources.train), ("val", sources.val))
-    ]
+    files = {"train": sources.train, "val": sources.val}
+    lists = processes.once(lambda: [asked_clips(config, part, file) for part, file in files.items()])
     views = BUDGETS[config.size].views
     base = ExtractConfig(
         encoder=spec, clips=lists, output=store(config, name), video_root=sources.videos,

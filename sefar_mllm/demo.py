@@ -13,6 +13,7 @@ from typing import Literal
 from encoder.augment import AugmentConfig
 from encoder.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
 from encoder.extract import ExtractConfig, extract
+from encoder.processes import ALONE, Processes
 from encoder.recipes.base import RecipeConfig
 from encoder.train import train
 from gym_qa.build import BuildQAConfig, build_qa
@@ -110,38 +111,56 @@ def slug(name: str) -> str:
 class Stages:
     """Runs each stage once: finished ones and their seconds are kept in ``stages.json``.
 
+    Args:
+        folder: of the run.
+        options: what it was made with.
+        processes: those that run the stages together; the first keeps the file.
+
     Raises:
         SefarMLLMError: when the folder holds a demo with other options.
     """
 
-    def __init__(self, folder: Path, options: dict[str, object]) -> None:
-        self.file, self.seconds = folder / "stages.json", {}
+    def __init__(self, folder: Path, options: dict[str, object], processes: Processes = ALONE) -> None:
+        self.file, self.processes = folder / "stages.json", processes
         self.options = json.loads(json.dumps(options, default=str))
-        folder.mkdir(parents=True, exist_ok=True)
-        if self.file.exists():
-            found = json.loads(self.file.read_text(encoding="utf-8"))
-            if found["options"] != self.options:
-                raise SefarMLLMError(
-                    f"{self.file}: the run was made with {found['options']}, expected {self.options}; "
-                    "name another --output, or delete the folder to start anew"
-                )
-            self.seconds = found["seconds"]
+        self.seconds: dict[str, float] = processes.once(self._read)
+
+    def _read(self) -> dict[str, float]:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        if not self.file.exists():
+            return {}
+        found = json.loads(self.file.read_text(encoding="utf-8"))
+        if found["options"] != self.options:
+            raise SefarMLLMError(
+                f"{self.file}: the run was made with {found['options']}, expected {self.options}; "
+                "name another --output, or delete the folder to start anew"
+            )
+        return found["seconds"]
 
     def do(self, name: str, stage: Callable[[], object]) -> None:
         """Run a stage unless it is finished."""
         if name in self.seconds:
-            print(f"• {name}: done before, in {self.seconds[name]:.0f} s", flush=True)
+            self._say(f"• {name}: done before, in {self.seconds[name]:.0f} s")
             return
-        print(f"• {name} …", flush=True)
+        self._say(f"• {name} …")
         begun = time.perf_counter()
         stage()
-        self.seconds[name] = round(time.perf_counter() - begun, 1)
-        temporary = self.file.with_suffix(".tmp")
-        temporary.write_text(
-            json.dumps({"options": self.options, "seconds": self.seconds}, indent=1), encoding="utf-8"
-        )
-        temporary.replace(self.file)
-        print(f"  {name}: {self.seconds[name]:.0f} s", flush=True)
+        self.finished(name, time.perf_counter() - begun)
+
+    def finished(self, name: str, seconds: float) -> None:
+        """Keep that a stage is finished."""
+        self.seconds[name] = round(seconds, 1)
+        if self.processes.first:
+            temporary = self.file.with_suffix(".tmp")
+            temporary.write_text(
+                json.dumps({"options": self.options, "seconds": self.seconds}, indent=1), encoding="utf-8"
+            )
+            temporary.replace(self.file)
+        self._say(f"  {name}: {self.seconds[name]:.0f} s")
+
+    def _say(self, line: str) -> None:
+        if self.processes.first:
+            print(line, flush=True)
 
 
 def encoder_config(folders: Folders, budget: Budget, seed: int) -> TrainConfig:

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
+from encoder.processes import join
 from encoder.store import FeatureStore, ordered_fingerprint
 from gym_qa.questions import Question
 from sefar_mllm.answer_report import print_scores, write_scores
@@ -89,13 +88,18 @@ class EvaluateConfig:
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Write predictions, metrics and report into the output folder. Returns the metrics.
 
+    Processes that were launched together share the questions; the first writes.
+
     Raises:
         SefarMLLMError: when checkpoint, questions and features do not fit one another.
+        EncoderError: when the processes cannot share the work.
     """
+    processes = join("evaluate", config.device)
     asked = QuestionSet.open(config.questions, config.labelled)
     check_options(asked.questions, str(config.questions), config.allow_repeats)
-    model = load(config)
-    respondent = build_respondent(config, model)
+    dtype = resolve_dtype(config.precision, processes.device)
+    model = SefarMLLM.from_pretrained(config.checkpoint, dtype, processes.device)
+    respondent = replace(build_respondent(config, model), processes=processes)
     stores = open_stores(config, model, asked.questions)
     name = config.name or (model.settings.encoder.name if model.settings.encoder else "language model alone")
     clips = other_clips(asked.questions, config.seed) if config.other_video and stores else None
@@ -110,15 +114,20 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             answering.control(order, stores[order])
     if config.circular:
         answering.ask_in_every_order(stores.get("filmed"))
-    main, *controls = answering.scored
+    return processes.once(lambda: report(config, answering, rows))
+
+
+def report(config: EvaluateConfig, answering: Answering, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Write what follows from the answers. Returns the metrics."""
+    asked, (main, *controls) = answering.asked, answering.scored
     comparisons = [tested for one in controls if (tested := difference(main, one, asked, config.seed))]
     table = write_scores(
         config.output,
-        f"{name} on {asked.name}",
+        f"{main.name} on {asked.name}",
         asked,
         answering.scored,
         comparisons,
-        facts=summary(config, respondent, rows, main.row(asked)),
+        facts=summary(config, answering.respondent, rows, main.row(asked)),
         video_root=config.video_root,
         settings=options(config),
         timings=[(one.name, one.seconds or 0.0) for one in answering.scored],
@@ -135,13 +144,6 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         flush=True,
     )
     return metrics
-
-
-def load(config: EvaluateConfig) -> SefarMLLM:
-    """The model, on its device."""
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(automatic if config.device == "auto" else config.device)
-    return SefarMLLM.from_pretrained(config.checkpoint, resolve_dtype(config.precision, device), device)
 
 
 def build_respondent(config: EvaluateConfig, model: SefarMLLM) -> Respondent:

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast_object_list
-from torch import Tensor
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 from transformers.integrations import is_deepspeed_zero3_enabled
 
@@ -21,7 +19,7 @@ from encoder.store import FeatureStore
 from encoder.visual import located
 from gym_qa.questions import Question, read_questions
 from projector.build import ProjectorSpec, load_projector
-from sefar_mllm.align import align_projector
+from sefar_mllm.beginning import drawn, start_projector
 from sefar_mllm.dataset import Features, FinetuneDataset, check_clips
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.frame import Frame
@@ -35,8 +33,6 @@ from sefar_mllm.suitable import embedding_width
 from sefar_mllm.trainer import MetricsFile, MLLMTrainer
 from sefar_mllm.training_arguments import training_arguments
 
-MOST_CLIPS = 2000  # for the statistics of the features
-
 
 @dataclass(frozen=True)
 class FinetuneConfig:
@@ -47,6 +43,7 @@ class FinetuneConfig:
         output: folder of the result: the checkpoint, metrics.jsonl, options.json, and steps to resume from.
         features: feature store of the questions' clips; null trains the language model without video.
         validation: question file to follow during training, from the same feature store; null for none.
+        validation_size: questions of it that are asked at each look, drawn by the seed; null for all.
         allow_repeats: also take questions that hold an option twice, as some official ones do.
         language_model: SmolLM2-135M-Instruct (embedded), a folder, or a name on the Hub.
         quantization: nf4 holds the frozen weights in 4 bit (QLoRA; needs the extra 'quant').
@@ -85,6 +82,7 @@ class FinetuneConfig:
     output: Path
     features: Path | None = None
     validation: Path | None = None
+    validation_size: int | None = None
     allow_repeats: bool = False
     language_model: str = EMBEDDED
     quantization: Quantization = "none"
@@ -125,40 +123,24 @@ def finetune(config: FinetuneConfig) -> Path:
     check_options(questions, str(config.questions), config.allow_repeats)
     validation = read_questions(config.validation) if config.validation else []
     check_options(validation, str(config.validation), config.allow_repeats)
+    everything, validation = len(validation), drawn(validation, config.validation_size, config.seed)
     store = FeatureStore.open(config.features) if config.features else None
     if store is not None:
         check_clips([*questions, *validation], store, str(config.features))
     start = last_checkpoint(config)
     trainer = build_trainer(config, questions, validation, store, start)
     if start is None and store is not None:
-        start_projector(trainer, questions, store, config)
+        start_projector(trainer.mllm, questions, store, config.align_steps, config.seed)
     elif start is not None and store is not None:
         trainer.mllm.standardize.take(load_projector(start)[2])
     if trainer.is_world_process_zero():
+        if len(validation) < everything:
+            drawing = f"drawn by seed {config.seed}"
+            print(f"following {len(validation)} of {everything} validation questions, {drawing}", flush=True)
         prepare_output(config, start, trainer.mllm)
     trainer.train(resume_from_checkpoint=None if start is None else str(start))
     trainer.save_model(str(config.output))
     return config.output
-
-
-def start_projector(
-    trainer: MLLMTrainer, questions: list[Question], store: Features, config: FinetuneConfig
-) -> None:
-    """Statistics of the features, and the projector aligned; the same on every process."""
-    model = trainer.mllm
-    model.standardize.fit(training_features(questions, store))
-    first = trainer.is_world_process_zero()
-    if model.device.type != "meta":  # else another process of this machine holds the embeddings
-        align_projector(model, questions, store, config.align_steps, config.seed, progress=first)
-    if model.projector is not None and trainer.args.world_size > 1:
-        state = [{name: weight.cpu() for name, weight in model.projector.state_dict().items()}]
-        model.projector.load_state_dict(broadcast_object_list(state)[0])
-
-
-def training_features(questions: list[Question], store: Features) -> Tensor:
-    """First views of some 2,000 clips asked about at most, ``(clips, tokens, dim)``."""
-    clips = sorted({question.video for question in questions})
-    return torch.stack([store[clip][0] for clip in clips[:: max(1, len(clips) // MOST_CLIPS)]])
 
 
 def check(config: FinetuneConfig) -> None:
@@ -168,6 +150,10 @@ def check(config: FinetuneConfig) -> None:
             raise SefarMLLMError(f"{name} is {getattr(config, name)}, expected more than 0")
     if config.patience is not None and config.validation is None:
         raise SefarMLLMError("patience needs questions to follow: set validation, or patience: null")
+    if config.validation_size is not None and (config.validation is None or config.validation_size < 1):
+        raise SefarMLLMError(
+            f"validation_size is {config.validation_size}, expected at least 1 and a validation file"
+        )
     if config.resume and config.save_every is None:
         raise SefarMLLMError("resume needs checkpoints to resume from: set save_every")
     if config.lora.rank == 0 and config.features is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel
 
+from encoder.processes import ALONE, Processes
 from gym_qa.questions import Question
 from sefar_mllm.dataset import Features, first_views
 from sefar_mllm.model import SefarMLLM
@@ -30,6 +30,7 @@ def generate_replies(
     clips: Mapping[str, str] | None = None,
     batch_size: int = 16,
     progress: bool = True,
+    processes: Processes = ALONE,
 ) -> list[str]:
     """The model's greedy reply to every question, of 48 tokens or as many as its longest option takes.
 
@@ -40,11 +41,12 @@ def generate_replies(
         clips: shows another clip's features instead: asked-about clip → shown clip.
         batch_size: questions run at a time; in half precision replies may differ with it.
         progress: show a bar.
+        processes: those that share the batches; all get all replies, the same whatever their number.
 
     Raises:
         SefarMLLMError: when the language model has too few positions for prompt and reply.
     """
-    replies: list[str] = []
+    replies: list[list[str]] = []
     with_video = store is not None and model.projector is not None
     prompter = model.prompter
     prompts = [prompter.ids(prompter.prefix(q.question, q.options, with_video)) for q in questions]
@@ -52,7 +54,8 @@ def generate_replies(
     # Padding on the left is not nothing to layers that look back by other means than attention, nor to
     # positions that are stretched with the sequence.
     size = 1 if not model.shares_passes or stretched(model.causal) else batch_size
-    for start in tqdm(range(0, len(questions), size), desc="replies", disable=not progress):
+    starts = processes.mine(range(0, len(questions), size))
+    for start in tqdm(starts, desc="replies", disable=not progress):
         batch = questions[start : start + size]
         features = None
         if with_video and store is not None:
@@ -63,8 +66,8 @@ def generate_replies(
         ]
         longest = max((len(row) for rows in answers for row in rows), default=0)
         new = write(model, prompts[start : start + size], features, max(NEW_TOKENS, longest))
-        replies += map(partial(said, prompter), batch, answers, new)
-    return replies
+        replies.append([said(prompter, *row) for row in zip(batch, answers, new, strict=True)])
+    return [reply for batch_replies in processes.gather(replies) for reply in batch_replies]
 
 
 def write(

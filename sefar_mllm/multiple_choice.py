@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from encoder.processes import ALONE, Processes
 from gym_qa.questions import Question
 from sefar_mllm.dataset import Features, first_views
 from sefar_mllm.errors import SefarMLLMError
@@ -66,6 +67,7 @@ def score_questions(
     pmi: bool = True,
     batch_size: int = 16,
     progress: bool = True,
+    processes: Processes = ALONE,
 ) -> list[dict[str, list[float]]]:
     """Every score of every option of every question.
 
@@ -78,6 +80,8 @@ def score_questions(
         batch_size: questions whose features are fetched at a time. Each is scored by itself, so that no score
             depends on this or on the other questions, whatever the dtype.
         progress: show a bar.
+        processes: those that share the questions; all get all scores, which are the same to the last bit
+            whatever their number.
 
     Returns:
         For each question and score, one number per option: ``letter`` (if the prompt lists the options),
@@ -89,24 +93,21 @@ def score_questions(
     with_video = store is not None and model.projector is not None
     asked = [ask(model, question, with_video) for question in questions]
     check_passes(model, max((row.length for row in asked), default=0))
-    scores: list[dict[str, list[float]]] = [{} for _ in asked]
-    for start in tqdm(range(0, len(asked), batch_size), desc="questions", disable=not progress):
-        batch = range(start, min(start + batch_size, len(asked)))
+    mine = processes.mine(processes.padded(range(len(asked))))
+    found: list[dict[str, list[float]]] = []
+    for start in tqdm(range(0, len(mine), batch_size), desc="questions", disable=not progress):
+        batch = mine[start : start + batch_size]
         shown = None
         if with_video and store is not None:
             names = [questions[number].video for number in batch]
             shown = first_views(store, [clips[name] if clips else name for name in names], model.standardize)
         rows = [asked[number] for number in batch]
         candidates = [(*row.letters, *row.texts) for row in rows]
-        found = log_likelihoods(model, [row.prompt for row in rows], candidates, shown)
-        for number, row, values in zip(batch, rows, found, strict=True):
-            sums = values[len(row.letters) :]
-            scores[number] = {"letter": values[: len(row.letters)]} if row.letters else {}
-            scores[number]["text_sum"] = sums
-            pairs = zip(sums, row.texts, strict=True)
-            scores[number]["text_mean"] = [value / len(text) for value, text in pairs]
+        likelihoods = log_likelihoods(model, [row.prompt for row in rows], candidates, shown)
+        found += map(by_score, rows, likelihoods)
+    scores = processes.gather(found)[: len(asked)]
     if pmi and with_video:
-        prior = blind_likelihoods(model, asked, batch_size, progress)
+        prior = blind_likelihoods(model, asked, batch_size, progress, processes)
         for row, result in zip(asked, scores, strict=True):
             result["text_pmi"] = [
                 value - prior[row.blind_prompt, text]
@@ -116,8 +117,15 @@ def score_questions(
     return scores
 
 
+def by_score(row: Asked, values: Sequence[float]) -> dict[str, list[float]]:
+    """The scores of one question, of the likelihoods of its letters and then its texts."""
+    letters, sums = list(values[: len(row.letters)]), list(values[len(row.letters) :])
+    means = [value / len(text) for value, text in zip(sums, row.texts, strict=True)]
+    return {**({"letter": letters} if letters else {}), "text_sum": sums, "text_mean": means}
+
+
 def blind_likelihoods(
-    model: SefarMLLM, asked: Sequence[Asked], batch_size: int, progress: bool
+    model: SefarMLLM, asked: Sequence[Asked], batch_size: int, progress: bool, processes: Processes
 ) -> dict[tuple[Ids, Ids], float]:
     """log p(text | question) without video, each different (prompt, text) run once."""
     # What shares a pass must be the same whatever else is asked: the options that the prompt lists; under a
@@ -130,13 +138,15 @@ def blind_likelihoods(
             for texts in ([row.texts] if listed else [(text,) for text in row.texts])
         )
     )
-    prior: dict[tuple[Ids, Ids], float] = {}
-    for start in tqdm(range(0, len(work), batch_size), desc="without video", disable=not progress):
-        part = work[start : start + batch_size]
-        found = log_likelihoods(model, [prompt for prompt, _ in part], [texts for _, texts in part])
-        for (prompt, texts), values in zip(part, found, strict=True):
-            prior.update({(prompt, text): value for text, value in zip(texts, values, strict=True)})
-    return prior
+    mine, found = processes.mine(processes.padded(work)), []
+    for start in tqdm(range(0, len(mine), batch_size), desc="without video", disable=not progress):
+        part = mine[start : start + batch_size]
+        found += log_likelihoods(model, [prompt for prompt, _ in part], [texts for _, texts in part])
+    return {
+        (prompt, text): value
+        for (prompt, texts), values in zip(work, processes.gather(found)[: len(work)], strict=True)
+        for text, value in zip(texts, values, strict=True)
+    }
 
 
 def headline(model: SefarMLLM, score: Score | Literal["auto"], with_video: bool = True) -> Score:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from encoder.processes import ALONE, Processes
 from gym_qa.questions import Question
 from gym_qa.reply import read_answer
 from sefar_mllm.dataset import Features
@@ -28,6 +29,7 @@ class Respondent:
         reply_decides: the reply, read strictly, is the choice.
         pmi: also compute ``text_pmi``.
         batch_size: questions run at a time.
+        processes: those that share the questions.
     """
 
     model: SefarMLLM
@@ -36,6 +38,7 @@ class Respondent:
     reply_decides: bool
     pmi: bool
     batch_size: int
+    processes: Processes = ALONE
 
     @property
     def order_matters(self) -> bool:
@@ -52,7 +55,7 @@ class Respondent:
         store: Features | None,
         clips: Mapping[str, str] | None = None,
     ) -> list[dict[str, Any]]:
-        """One line of predictions.jsonl for every question, in their order.
+        """One line of predictions.jsonl for every question, in their order, on every process.
 
         Args:
             questions: what is asked.
@@ -61,9 +64,12 @@ class Respondent:
         """
         replies: Sequence[str | None] = [None] * len(questions)
         with autocast(self.model):
-            scores = score_questions(self.model, questions, store, clips, self.pmi, self.batch_size)
+            bar, shared = self.processes.first, self.processes
+            scores = score_questions(
+                self.model, questions, store, clips, self.pmi, self.batch_size, bar, shared
+            )
             if self.generate:
-                replies = generate_replies(self.model, questions, store, clips, self.batch_size)
+                replies = generate_replies(self.model, questions, store, clips, self.batch_size, bar, shared)
         return [
             self._row(question, row, reply, clips)
             for question, row, reply in zip(questions, scores, replies, strict=True)

@@ -20,6 +20,7 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import SCHEDULER_NAME
 
+from encoder.processes import ALONE, Processes
 from gym_qa.questions import Question
 from projector.build import load_projector
 from sefar_mllm.checkpoint import ADAPTER_WEIGHTS, read_config
@@ -130,12 +131,19 @@ class MLLMTrainer(Trainer):
         return self.lr_scheduler
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
-        """Accuracy on the validation questions by the model's own score."""
+        """Accuracy on the validation questions, which all processes share, by the model's own score."""
         model = self.accelerator.unwrap_model(self.model)
+        processes = Processes(self.args.process_index, self.args.world_size)
+        if not model.shares_passes and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            processes = (
+                ALONE  # a spread model is used by all at once, and questions would take unlike many passes
+            )
         score = headline(model, "auto")
         with torch.no_grad(), outer_weights(self.model), self.compute_loss_context_manager():
             pmi = score == "text_pmi"
-            found = score_questions(model, self.validation, self.store, pmi=pmi, progress=False)
+            found = score_questions(
+                model, self.validation, self.store, pmi=pmi, progress=False, processes=processes
+            )
         right = [choose(row[score])[0] == q.answer for row, q in zip(found, self.validation, strict=True)]
         metrics = {f"{metric_key_prefix}_accuracy": sum(right) / len(right)}
         self.log(metrics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from dataclasses import replace
@@ -18,7 +19,8 @@ from mllm_sources import easy_questions, easy_store, question_file, tiny_folder
 from test_mllm_finetune import weights
 
 from encoder.errors import EncoderError
-from encoder.processes import Processes, join
+from encoder.launcher import as_if_alone, launched
+from encoder.processes import Processes, join, tell_of_idle_gpus
 from sefar_mllm.cli import VERBS, main
 from sefar_mllm.finetune import FinetuneConfig, finetune
 
@@ -30,7 +32,7 @@ COMMANDS = [
     shlex.split(block.replace("\\\n", " "))
     for block in re.findall(r"```bash\n(accelerate launch .*?)```", DOCS, re.S)
 ]
-SHARED = ("train-encoder", "evaluate-encoder", "finetune")
+SHARED = ("train-encoder", "extract-features", "evaluate-encoder", "finetune", "evaluate", "compare", "ask")
 KINDS = {
     "cpu.yaml": DistributedType.NO,
     "one-gpu.yaml": DistributedType.NO,
@@ -112,10 +114,32 @@ def test_verbs_that_several_processes_share_take_one_gpu_without_a_launcher(devi
     monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    tell_of_idle_gpus.cache_clear()
     assert join("evaluate", device) == Processes(device=torch.device("cuda"))
     assert "--num_processes 4 -m sefar_mllm.cli evaluate" in capsys.readouterr().out
     assert join("evaluate", "cuda:1").device == torch.device("cuda:1")
     assert capsys.readouterr().out == ""
+
+
+def test_a_process_started_as_if_alone_knows_nothing_of_the_launcher(monkeypatch):
+    launcher = {
+        "RANK": "1",
+        "LOCAL_RANK": "1",
+        "WORLD_SIZE": "2",
+        "TORCHELASTIC_RUN_ID": "x",
+        "MASTER_ADDR": "a",
+    }
+    for name, value in {**launcher, "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "4,6"}.items():
+        monkeypatch.setenv(name, value)
+    before = dict(os.environ)
+    with as_if_alone(gpu=1):
+        assert launched() == 1
+        assert not launcher.keys() & os.environ.keys()
+        assert (os.environ["ACCELERATE_USE_CPU"], os.environ["CUDA_VISIBLE_DEVICES"]) == ("true", "6")
+        del os.environ["CUDA_VISIBLE_DEVICES"]
+        with as_if_alone(gpu=1):
+            assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+    assert dict(os.environ) == before
 
 
 def test_processes_that_cannot_share_are_refused(monkeypatch, capsys):
