@@ -1,4 +1,4 @@
-"""What a fine-tuning begins with: questions to follow, the features' statistics, an aligned projector."""
+"""What a fine-tuning begins with: questions to follow, the statistics of features, an aligned projector."""
 
 from __future__ import annotations
 
