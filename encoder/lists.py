@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from encoder.clips import ClassInfo, Clip, check_labels, read_classes, read_clips
 from encoder.config import TrainConfig
@@ -74,13 +75,16 @@ class TrainingLists:
         """This process's labelled batches from update ``first`` to the end."""
         return self._batches(self.labelled, "labelled", 1, first)
 
-    def unlabelled_batches(self, first: int) -> Iterator[Batch]:
-        """This process's unlabelled batches from update ``first`` to the end."""
-        return self._batches(self.unlabelled, "unlabelled", self.config.unlabelled_ratio, first)
+    def unlabelled_batches(self, first: int, draws: int = 1) -> Iterator[Batch]:
+        """This process's unlabelled batches from update ``first`` to the end, of so many draws of a clip."""
+        return self._batches(self.unlabelled, "unlabelled", self.config.unlabelled_ratio, first, draws)
 
-    def _batches(self, clips: list[Clip], name: str, ratio: int, first: int) -> Iterator[Batch]:
+    def _batches(
+        self, clips: list[Clip], name: str, ratio: int, first: int, draws: int = 1
+    ) -> Iterator[Batch]:
         config, parts = self.config, self.config.accumulate
-        stream = ClipStream(clips, self.source, self.elements, derive_seed(config.seed, name))
+        elements = replace(self.elements, draws=draws)
+        stream = ClipStream(clips, self.source, elements, derive_seed(config.seed, name))
         mine = range(self.rank * parts, (self.rank + 1) * parts)
         size = config.labelled_batch // self.n_parts * ratio
         return training_batches(

@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -137,7 +136,7 @@ class Training:
             if self.update == 0 or self.lists.epoch(self.update - 1) != epoch:
                 self.recipe.start_epoch(epoch)
             if unlabelled is None and self.recipe.wants_unlabelled(epoch):
-                unlabelled = self._unlabelled_batches()
+                unlabelled = self.lists.unlabelled_batches(self.update, self.recipe.draws)
             report = self._one_update(epoch, labelled, unlabelled, window)
             self.update += 1
             bar.update()
@@ -165,11 +164,6 @@ class Training:
             if stops:
                 tqdm.write(f"stopped at update {self.update}; '--resume true' goes on from there")
                 raise SystemExit(128 + signal.SIGTERM)
-
-    def _unlabelled_batches(self) -> Iterator[Batch]:
-        lists = copy(self.lists)
-        lists.elements = replace(lists.elements, draws=self.recipe.draws)
-        return lists.unlabelled_batches(self.update)
 
     def _epoch_ends(self, every: int) -> bool:
         before, after = (self.lists.epoch(update) for update in (self.update - 1, self.update))

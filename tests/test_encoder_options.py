@@ -110,3 +110,13 @@ def test_updates_of_gym99_at_5_percent_of_the_labels(tmp_path, monkeypatch, over
     assert lists.total == updates
     warmup = sum(lists.epoch(update) < 5 for update in range(updates))
     assert warmup == updates // 6
+
+
+def test_a_recipe_may_have_unlabelled_clips_decoded_twice(data, tmp_path):
+    config = options(data, tmp_path / "run", **QUICK)
+    lists = TrainingLists(config, True, 0, 1)
+    lists.open()
+    once, twice = (next(lists.unlabelled_batches(0, draws)) for draws in (1, 2))
+    assert (once.frames.shape[1], twice.frames.shape[1]) == (8, 16)
+    first, second = twice.frames[:, :8], twice.frames[:, 8:]
+    assert not torch.equal(first, second)
