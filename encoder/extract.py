@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +17,8 @@ from encoder.clips import Clip, read_clips
 from encoder.data import FrameSource, derive_seed, open_source
 from encoder.errors import EncoderError
 from encoder.packing import QUALITY
+from encoder.precision import automatic_precision, multiply_in_tf32
 from encoder.processes import Processes, join
-from encoder.reader import Frames
 from encoder.store import FeatureStore, ordered_fingerprint
 from encoder.visual import VisualEncoder, located, open_encoder
 from encoder.waiting import leaving_together
@@ -52,7 +52,8 @@ class ExtractConfig:
         batch: Clips in a batch.
         workers: Worker processes that decode.
         device: Where the encoder runs; by default the GPU where there is one.
-        precision: fp32 or bf16, in which the encoder computes.
+        precision: fp32 or bf16, in which the encoder computes (on a GPU its weights too), or auto: bf16 on a
+            GPU that multiplies in it, else fp32.
         dtype: Type of the stored features: fp16, bf16 or fp32.
     """
 
@@ -70,7 +71,7 @@ class ExtractConfig:
     batch: int = 16
     workers: int = 2
     device: str | None = None
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     dtype: Literal["fp16", "bf16", "fp32"] = "fp16"
 
     def __post_init__(self) -> None:
@@ -94,7 +95,12 @@ def extract(config: ExtractConfig) -> FeatureStore:
             if clips.setdefault(clip.id, clip).path != clip.path:
                 raise EncoderError(f"{path}: {clip.path} and {clips[clip.id].path} have the same clip id")
     processes = join("extract-features", config.device)
-    encoder = open_encoder(config.encoder, processes.device)
+    device = processes.device
+    if config.precision == "auto":
+        quick = device.type == "cuda" and automatic_precision() == "bf16"
+        config = replace(config, precision="bf16" if quick else "fp32")
+    multiply_in_tf32(device)
+    encoder = open_encoder(config.encoder, device, _weights(config, device))
     store = processes.once(lambda: _open_store(config, encoder))
     todo = [clips[clip] for clip in store.missing(list(clips))]
     size = config.views * encoder.num_tokens * encoder.dim * DTYPES[config.dtype].itemsize
@@ -139,6 +145,11 @@ def _fill(
     return store
 
 
+def _weights(config: ExtractConfig, device: torch.device) -> torch.dtype:
+    """Type of the encoder's weights. A CPU gains nothing by bfloat16, and autocast there sums in float32."""
+    return torch.bfloat16 if config.precision == "bf16" and device.type == "cuda" else torch.float32
+
+
 def _open_store(config: ExtractConfig, encoder: VisualEncoder) -> FeatureStore:
     identity = ordered_fingerprint(encoder.fingerprint, config.frame_order)
     facts = {
@@ -172,17 +183,29 @@ def _open_store(config: ExtractConfig, encoder: VisualEncoder) -> FeatureStore:
     return store
 
 
-class _ViewFrames(Dataset[Any]):
-    """All views of a clip, decoded at once."""
+class _ViewInputs(Dataset[Any]):
+    """All views of a clip, decoded at once and brought to what the encoder takes.
 
-    def __init__(self, config: ExtractConfig, encoder: VisualEncoder, clips: list[Clip], source: FrameSource):
+    That is done by whoever decodes, so that what passes between processes has the encoder's size and not the
+    video's. Holds no weights.
+    """
+
+    def __init__(
+        self,
+        config: ExtractConfig,
+        encoder: VisualEncoder,
+        clips: list[Clip],
+        source: FrameSource,
+        dtype: torch.dtype,
+    ) -> None:
         self.views, self.seed, self.sampling = config.views, config.seed, encoder.sampling
+        self.transform, self.dtype = encoder.transform, dtype
         self.order, self.clips, self.source = config.frame_order, clips, source
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, i: int) -> tuple[str, Frames] | str:
+    def __getitem__(self, i: int) -> tuple[str, Tensor] | str:
         clip = self.clips[i]
 
         def choose(n_frames: int) -> list[int]:
@@ -194,7 +217,10 @@ class _ViewFrames(Dataset[Any]):
             return frames
 
         try:
-            return clip.id, self.source.read(clip, choose)
+            frames = torch.from_numpy(self.source.read(clip, choose))
+            # One view at a time: 1080p in float32 takes 200 MB.
+            views = [self.transform(view[None]).to(self.dtype) for view in frames.chunk(self.views)]
+            return clip.id, torch.cat(views)
         except EncoderError as error:
             return str(error)
 
@@ -206,8 +232,11 @@ def in_order(frames: list[int], order: FrameOrder, generator: torch.Generator) -
     return frames[::-1] if order == "reversed" else frames
 
 
-def _as_list(items: list[Any]) -> list[Any]:
-    return items
+def _collated(items: list[tuple[str, Tensor] | str]) -> tuple[list[str], Tensor, list[str]]:
+    """Clip ids, their inputs ``(B, views, T, C, S, S)``, and what is wrong with the clips left out."""
+    read = [item for item in items if not isinstance(item, str)]
+    inputs = torch.stack([x for _, x in read]) if read else torch.empty(0)
+    return [clip for clip, _ in read], inputs, [item for item in items if isinstance(item, str)]
 
 
 def _encoded(
@@ -220,21 +249,18 @@ def _encoded(
 ) -> Iterator[tuple[str, Tensor]]:
     """Clip ids and tokens ``(views, num_tokens, dim)`` of this process's batches; what is wrong with other
     clips goes to ``broken``."""
-    frames_of = _ViewFrames(config, encoder, clips, source)
+    device = processes.device
+    weights = _weights(config, device)
+    inputs_of = _ViewInputs(config, encoder, clips, source, weights)
     places = list(range(len(clips)))
     positions = [places[i : i + config.batch] for i in range(0, len(places), config.batch)]
-    device = processes.device
     mine = list(processes.mine(positions))
-    for items in Batches(frames_of, mine, config.workers, source.watch, collate_fn=_as_list):
-        broken += [item for item in items if isinstance(item, str)]
-        # Clips of one size go through together; videos of other sizes have their own turn.
-        by_size: dict[tuple[int, ...], list[tuple[str, Frames]]] = {}
-        for clip, frames in (item for item in items if not isinstance(item, str)):
-            by_size.setdefault(frames.shape, []).append((clip, frames))
-        for group in by_size.values():
-            frames = torch.stack([torch.from_numpy(frames) for _, frames in group]).to(device)
-            views = frames.unflatten(1, (config.views, -1)).flatten(0, 1)
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-                tokens = encoder.encode(encoder.transform(views))
-            tokens = tokens.cpu().unflatten(0, (len(group), config.views))
-            yield from zip((clip for clip, _ in group), tokens, strict=True)
+    options = {"collate_fn": _collated, "pin_memory": device.type == "cuda"}
+    autocast = config.precision == "bf16" and weights == torch.float32
+    for names, inputs, messages in Batches(inputs_of, mine, config.workers, source.watch, **options):
+        broken += messages
+        if names:
+            x = inputs.to(device, non_blocking=True)
+            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+                tokens = encoder.encode(x.flatten(0, 1))
+            yield from zip(names, tokens.cpu().unflatten(0, x.shape[:2]), strict=True)

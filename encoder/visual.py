@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,8 +41,10 @@ class VisualEncoder(Protocol):
     num_tokens: int
     fingerprint: str
 
-    def transform(self, frames: Tensor) -> Tensor:
-        """Frames ``(B, T, H, W, C)`` uint8 → input ``(B, T, C, H', W')``; deterministic, no flips."""
+    @property
+    def transform(self) -> Callable[[Tensor], Tensor]:
+        """Frames ``(B, T, H, W, C)`` uint8 → input ``(B, T, C, H', W')``; deterministic, no flips. Holds no
+        weights, so that processes that decode can do it."""
 
     def encode(self, x: Tensor) -> Tensor:
         """Input ``(B, T, C, H', W')`` → tokens ``(B, num_tokens, dim)``, float32."""
@@ -85,7 +88,9 @@ class EncoderSpec:
             )
 
 
-def open_encoder(spec: str, device: str | torch.device = "cpu") -> VisualEncoder:
+def open_encoder(
+    spec: str, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> VisualEncoder:
     """Opens a frozen visual encoder.
 
     Args:
@@ -106,6 +111,7 @@ def open_encoder(spec: str, device: str | torch.device = "cpu") -> VisualEncoder
             no encoder in a comparison is denied the place of things; 1 is the model's own pooled vector.
             Image models of timm's, so these three, also take ``?image_size=``.
         device: Where it runs.
+        dtype: Type of its weights there; the fingerprint is that of the weights in float32.
 
     Raises:
         EncoderError: There is no such encoder, option or checkpoint.
@@ -114,16 +120,16 @@ def open_encoder(spec: str, device: str | torch.device = "cpu") -> VisualEncoder
     if parsed.kind == "sefar" and parsed.name:
         from encoder.visual_sefar import SefarTokens
 
-        return SefarTokens(parsed, torch.device(device))
+        return SefarTokens(parsed, torch.device(device), dtype)
     packaged = parsed.kind in ("efficientnet-lite0", "dinov2-s") and not parsed.name
     if packaged or (parsed.kind == "timm" and parsed.name):
         from encoder.visual_image import ImageTokens
 
-        return ImageTokens(parsed, torch.device(device))
+        return ImageTokens(parsed, torch.device(device), dtype)
     if parsed.kind == "hf" and parsed.name:
         from encoder.visual_hf import HFTokens
 
-        return HFTokens(parsed, torch.device(device))
+        return HFTokens(parsed, torch.device(device), dtype)
     raise EncoderError(
         f"encoder {spec!r}: expected 'sefar:FOLDER', 'timm:NAME', 'hf:NAME-OR-FOLDER', "
         "'efficientnet-lite0' or 'dinov2-s', with options as in 'sefar:FOLDER?tokens=clip'"

@@ -29,6 +29,31 @@ _SCALING = ("do_rescale", "rescale_factor", "offset", "do_normalize", "image_mea
 _PIXELS = (*_RESIZING, *_SCALING, "do_flip_channel_order")
 
 
+class ProcessorTransform:
+    """A model's own preprocessing by its processor.
+
+    Args:
+        spec: The encoder's, for messages.
+        processor: An image processor of Transformers.
+    """
+
+    def __init__(self, spec: str, processor: Any) -> None:
+        self.spec, self.processor = spec, processor
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Frames ``(B, T, H, W, C)`` uint8 → ``(B, T, C, S, S)``."""
+        b, t = frames.shape[:2]
+        images = list(frames.flatten(0, 1).permute(0, 3, 1, 2))
+        given = self.processor(images, return_tensors="pt", input_data_format="channels_first")
+        if extra := set(given) - {"pixel_values", "pixel_values_images"}:  # the latter is Video-LLaVA's
+            raise EncoderError(
+                f"encoder {self.spec!r}: its processor also gives {min(extra)}, for images of varying size; "
+                "choose a variant of a fixed size"
+            )
+        pixels = given[min(given)]
+        return pixels.view(b, t, *pixels.shape[-3:]).to(frames.device)
+
+
 class HFTokens:
     """See :func:`encoder.visual.open_encoder`. Tokens of a frame, or of a stretch of frames in a video model.
 
@@ -38,7 +63,7 @@ class HFTokens:
         num_tokens: Frames; for video models time steps, ``num_frames / tubelet`` of the model.
     """
 
-    def __init__(self, spec: EncoderSpec, device: torch.device) -> None:
+    def __init__(self, spec: EncoderSpec, device: torch.device, dtype: torch.dtype) -> None:
         spec.allow("grid", "frames")
         self.spec = spec.text
         self.grid = spec.number("grid", GRID)
@@ -64,14 +89,15 @@ class HFTokens:
             "elements": str(self.sampling),
         }
         self.fingerprint = fingerprint(self.network, facts)
-        self.network.to(device)
+        self.transform, self.dtype = ProcessorTransform(self.spec, self.processor), dtype
+        self.network.to(device, dtype)
         self._try(device)
 
     def _try(self, device: torch.device) -> None:
         """Runs one noisy clip twice: learns the shape, and refuses models that draw at random."""
         noise = torch.randint(0, 256, (1, self.sampling.n_frames, 48, 64, 3), dtype=torch.uint8)
         try:
-            x = self.transform(noise.to(device))
+            x = self.transform(noise).to(device)
             tokens, again = self.encode(x), self.encode(x)
         except EncoderError:
             raise
@@ -85,22 +111,10 @@ class HFTokens:
             raise EncoderError(f"encoder {self.spec!r}: gives other features of the same frames each time")
         self.num_tokens, self.dim = tokens.shape[1:]
 
-    def transform(self, frames: Tensor) -> Tensor:
-        """Frames ``(B, T, H, W, C)`` uint8 → ``(B, T, C, S, S)``: the model's own preprocessing."""
-        b, t = frames.shape[:2]
-        images = list(frames.flatten(0, 1).permute(0, 3, 1, 2))
-        given = self.processor(images, return_tensors="pt", input_data_format="channels_first")
-        if extra := set(given) - {"pixel_values", "pixel_values_images"}:  # the latter is Video-LLaVA's
-            raise EncoderError(
-                f"encoder {self.spec!r}: its processor also gives {min(extra)}, for images of varying size; "
-                "choose a variant of a fixed size"
-            )
-        pixels = given[min(given)]
-        return pixels.view(b, t, *pixels.shape[-3:]).to(frames.device)
-
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Input ``(B, T, C, S, S)`` → tokens ``(B, num_tokens, dim)``, float32."""
+        x = x.to(self.dtype)
         if self.model_frames is None:
             parts = [self._images(part) for part in x.flatten(0, 1).split(_FRAMES_AT_ONCE)]
             return torch.cat(parts).float().unflatten(0, x.shape[:2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from dataclasses import dataclass
 from math import floor
 from typing import Any
 
@@ -106,10 +107,41 @@ def _resize(model: Any, spec: EncoderSpec, size: int) -> None:
     model.set_input_size(img_size=size)
 
 
+@dataclass(frozen=True)
+class ImageTransform:
+    """An image model's own crop, resizing and normalisation, as timm describes them.
+
+    Attributes:
+        image_size: Side of the model's input in pixels.
+        crop: Side of the centre crop as a part of the frame's short side.
+        interpolation: ``bilinear`` or ``bicubic``.
+        mean: Mean of the pixels per channel, of values in 0…1.
+        std: Deviation of the pixels per channel.
+    """
+
+    image_size: int
+    crop: float
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Frames ``(B, T, H, W, C)`` uint8 → ``(B, T, C, S, S)``."""
+        b, t, h, w, _ = frames.shape
+        size, short = self.image_size, floor(self.image_size / self.crop)
+        height, width = (short * side // min(h, w) for side in (h, w))
+        x = frames.flatten(0, 1).permute(0, 3, 1, 2).float()
+        x = nn.functional.interpolate(x, (height, width), mode=self.interpolation, antialias=True)
+        top, left = round((height - size) / 2), round((width - size) / 2)
+        x = x[:, :, top : top + size, left : left + size].clamp(0, 255).div_(255)
+        mean, std = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (self.mean, self.std))
+        return x.sub_(mean).div_(std).view(b, t, 3, size, size)
+
+
 class ImageTokens:
     """See :func:`encoder.visual.open_encoder`. One token a frame."""
 
-    def __init__(self, spec: EncoderSpec, device: torch.device) -> None:
+    def __init__(self, spec: EncoderSpec, device: torch.device, dtype: torch.dtype) -> None:
         spec.allow("grid", "image_size")
         self.spec = spec.text
         self.sampling = TemporalElements()
@@ -121,8 +153,10 @@ class ImageTokens:
         if self.image_size != own:
             _resize(self.network, spec, self.image_size)
         self.grid = spec.number("grid", GRID)
-        self.crop, self.mean, self.std = facts["crop_pct"], facts["mean"], facts["std"]
-        self.interpolation = "bilinear" if facts["interpolation"] == "bilinear" else "bicubic"
+        interpolation = "bilinear" if facts["interpolation"] == "bilinear" else "bicubic"
+        mean, std = tuple(facts["mean"]), tuple(facts["std"])
+        self.transform = ImageTransform(self.image_size, facts["crop_pct"], interpolation, mean, std)
+        self.dtype = dtype
         self.num_tokens = self.sampling.n_frames
         self.fingerprint = fingerprint(
             self.network,
@@ -132,13 +166,13 @@ class ImageTokens:
                 "grid": self.grid,
                 "elements": str(self.sampling),
                 "image_size": self.image_size,
-                "crop": self.crop,
-                "mean": self.mean,
-                "std": self.std,
-                "interpolation": self.interpolation,
+                "crop": facts["crop_pct"],
+                "mean": mean,
+                "std": std,
+                "interpolation": interpolation,
             },
         )
-        self.network.to(device, memory_format=torch.channels_last)
+        self.network.to(device, dtype, memory_format=torch.channels_last)
         blank = torch.zeros(1, 1, 3, self.image_size, self.image_size, device=device)
         try:
             self.dim = self.encode(blank).shape[-1]
@@ -147,19 +181,6 @@ class ImageTokens:
                 f"encoder {spec.text!r}: does not run at {self.image_size} px with a grid of {self.grid} "
                 f"({error})"
             ) from None
-
-    def transform(self, frames: Tensor) -> Tensor:
-        """Frames ``(B, T, H, W, C)`` uint8 → ``(B, T, C, S, S)``: the model's own crop, resizing and
-        normalisation."""
-        b, t, h, w, _ = frames.shape
-        size, short = self.image_size, floor(self.image_size / self.crop)
-        height, width = (short * side // min(h, w) for side in (h, w))
-        x = frames.flatten(0, 1).permute(0, 3, 1, 2).float()
-        x = nn.functional.interpolate(x, (height, width), mode=self.interpolation, antialias=True)
-        top, left = round((height - size) / 2), round((width - size) / 2)
-        x = x[:, :, top : top + size, left : left + size].clamp(0, 255).div_(255)
-        mean, std = (torch.tensor(v, device=x.device).view(-1, 1, 1) for v in (self.mean, self.std))
-        return x.sub_(mean).div_(std).view(b, t, 3, size, size)
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
@@ -170,7 +191,7 @@ class ImageTokens:
 
     def _encode(self, frames: Tensor) -> Tensor:
         network: Any = self.network
-        features = network.forward_features(frames.contiguous(memory_format=torch.channels_last))
+        features = network.forward_features(frames.to(self.dtype, memory_format=torch.channels_last))
         if self.grid == 1:
             return network.forward_head(features, pre_logits=True).float()
         return pool_grid(self._patches(features), self.grid).float()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from encoder.augment import normalised_crop, view_boxes
 from encoder.errors import EncoderError
 from encoder.model import SefarEncoder
 from encoder.visual import GRID, EncoderSpec, fingerprint, pool_grid
@@ -30,15 +32,39 @@ def load_sefar(folder: str | Path) -> SefarEncoder:
         ) from None
 
 
+@dataclass(frozen=True)
+class CentreCrop:
+    """What :meth:`encoder.model.SefarEncoder.transform` does with whole frames and one crop.
+
+    Attributes:
+        size: Side of the network's input in pixels.
+        part: Side of the crop as a part of the frame's short side.
+        mean: Mean of the pixels per channel, of values in 0…1.
+        std: Deviation of the pixels per channel.
+    """
+
+    size: int
+    part: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Frames ``(B, N, H, W, C)`` uint8 → ``(B, N, C, S, S)``: the centre, resized and normalised."""
+        sizes = torch.tensor(frames.shape[2:4]).expand(len(frames), 2)
+        (boxes,) = view_boxes(sizes, 1, self.part)
+        return normalised_crop(frames, boxes, self.size, self.mean, self.std)
+
+
 class SefarTokens:
     """See :func:`encoder.visual.open_encoder`."""
 
-    def __init__(self, spec: EncoderSpec, device: torch.device) -> None:
+    def __init__(self, spec: EncoderSpec, device: torch.device, dtype: torch.dtype) -> None:
         spec.allow("tokens", "grid")
         self.spec = spec.text
         self.tokens = spec.choice("tokens", "frames", TOKENS)
         self.grid = spec.number("grid", GRID)
-        self.network = load_sefar(spec.name).eval().requires_grad_(False).to(device)
+        self.network = load_sefar(spec.name).eval().requires_grad_(False)
+        self.dtype = dtype
         network, shape = self.network, self.network.shape
         if self.grid > shape.grid:
             raise EncoderError(f"encoder {spec.text!r}: a frame has {shape.grid} × {shape.grid} patches only")
@@ -64,16 +90,14 @@ class SefarTokens:
             "shape": str(shape),
         }
         self.fingerprint = fingerprint(network, facts)
-
-    def transform(self, frames: Tensor) -> Tensor:
-        """Frames ``(B, N, H, W, C)`` uint8 → ``(B, N, C, S, S)``: the centre, resized and normalised."""
-        return self.network.transform(frames)
+        self.transform = CentreCrop(shape.image_size, network.crop, network.mean, network.std)
+        network.to(device, dtype)
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Input ``(B, N, C, S, S)`` → tokens ``(B, num_tokens, dim)``."""
         network = self.network
-        tokens = network.backbone(x)
+        tokens = network.backbone(x.to(self.dtype))
         elements = network.backbone.element_tokens(tokens)
         if self.tokens == "elements":
             return elements.float()

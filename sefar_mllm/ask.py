@@ -101,8 +101,9 @@ class Watcher:
     def watch(self, clip: Clip) -> Seen:
         """Look at a clip. Raises EncoderError for a video that cannot be read."""
         frames, seconds = read_timed_clip(clip, self.encoder.sampling.sample)
-        batch = torch.from_numpy(frames)[None].to(self.device)
-        features = self.encoder.encode(self.encoder.transform(batch))[0].float().cpu()
+        # On the CPU, as for the features that the model was trained on.
+        batch = self.encoder.transform(torch.from_numpy(frames)[None]).to(self.device)
+        features = self.encoder.encode(batch)[0].float().cpu()
         return Seen(features, frames, seconds)
 
 

@@ -172,16 +172,15 @@ def test_batches_are_pinned():
 @pytest.mark.parametrize("there", [False, True])
 def test_loaders_pin_where_there_is_a_gpu(there, monkeypatch, data):
     from encoder.clips import read_clips
-    from encoder.data import evaluation_batches, open_source
+    from encoder.data import FrameSource, evaluation_batches
     from encoder.elements import TemporalElements
 
     clips = read_clips(data / "labelled.csv")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    asked = []
-    monkeypatch.setattr("encoder.batches.DataLoader", lambda *_, **options: asked.append(options) or [])
-    source = open_source(clips, 32, "decord", None, 0)
-    assert list(evaluation_batches(clips, source, TemporalElements(), 2, 0, 1, 0)) == []
-    assert [options["pin_memory"] for options in asked] == [there]
+    made = mock.Mock()
+    monkeypatch.setattr("encoder.data.Batches", made)
+    evaluation_batches(clips, FrameSource(32, "pyav"), TemporalElements(), 2, 0, 1, 0)
+    assert made.call_args.kwargs["pin_memory"] == there
 
 
 @pytest.mark.parametrize("n", [5, 70])
