@@ -95,6 +95,8 @@ class Attention(nn.Module):
         # Fused kernels take four dimensions. Over frames, every head of every place is a head of its own;
         # that is a view, and so costs no copy, where queries, keys and values are products of their own.
         split = (b, n, s * self.heads, -1) if self.axis == 1 else (b * n, s, self.heads, -1)
+        if torch.is_autocast_enabled(x.device.type):  # once, or each product would keep a copy of its own
+            x = x.to(torch.get_autocast_dtype(x.device.type))
         of_q, _, of_v = self.qkv.bias.chunk(3)
         # A bias of the keys adds the same to all scores of a query: softmax takes it away again.
         parts = zip(self.qkv.weight.chunk(3), (of_q, None, of_v), strict=True)

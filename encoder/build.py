@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from encoder.augment import AugmentConfig
-from encoder.backbone import PRESETS
+from encoder.backbone import PRESETS, ViTShape
 from encoder.clips import ClassInfo
 from encoder.config import ModelConfig, OptimConfig
 from encoder.errors import EncoderError
 from encoder.model import SefarEncoder
-from encoder.starting_weights import load_starting_weights
+from encoder.starting_weights import StartingWeights, load_starting_weights
 
 MEAN_STD = (0.5, 0.5, 0.5)
 
@@ -29,24 +29,7 @@ def build_encoder(config: ModelConfig, classes: list[ClassInfo], augment: Augmen
         EncoderError: The weights cannot be had, or contradict the shape that was asked for.
     """
     weights = load_starting_weights(config.weights) if config.weights else None
-    base = weights.shape if weights else PRESETS[config.preset]
-    asked = {name: getattr(config, name) for name in ("patch_size", "dim", "depth", "heads")}
-    for name, value in asked.items():
-        if weights and value is not None and value != getattr(base, name):
-            raise EncoderError(
-                f"model.{name}: {value} was asked for, but the weights {config.weights!r} have "
-                f"{getattr(base, name)}; leave it out"
-            )
-    shape = replace(base, image_size=config.image_size, **{k: v for k, v in asked.items() if v is not None})
-    if shape.image_size % shape.patch_size:
-        raise EncoderError(
-            f"model.image_size: {shape.image_size} px are no whole number of patches; expected a multiple of "
-            f"{shape.patch_size}"
-        )
-    if shape.dim % shape.heads:
-        raise EncoderError(
-            f"model: width {shape.dim} over {shape.heads} heads: expected a whole number of channels each"
-        )
+    shape = network_shape(config, weights)
     model = SefarEncoder(
         num_classes=len(classes),
         shape=asdict(shape),
@@ -65,6 +48,29 @@ def build_encoder(config: ModelConfig, classes: list[ClassInfo], augment: Augmen
         assert all(name == "time_embed" or "temporal_fc" in name for name in missing), missing
     model.backbone.gradient_checkpointing = config.gradient_checkpointing
     return model
+
+
+def network_shape(config: ModelConfig, weights: StartingWeights | None) -> ViTShape:
+    """The shape that is asked for. Raises EncoderError where it contradicts the weights or itself."""
+    base = weights.shape if weights else PRESETS[config.preset]
+    asked = {name: getattr(config, name) for name in ("patch_size", "dim", "depth", "heads")}
+    for name, value in asked.items():
+        if weights and value is not None and value != getattr(base, name):
+            raise EncoderError(
+                f"model.{name}: {value} was asked for, but the weights {config.weights!r} have "
+                f"{getattr(base, name)}; leave it out"
+            )
+    shape = replace(base, image_size=config.image_size, **{k: v for k, v in asked.items() if v is not None})
+    if shape.image_size % shape.patch_size:
+        raise EncoderError(
+            f"model.image_size: {shape.image_size} px are no whole number of patches; expected a multiple of "
+            f"{shape.patch_size}"
+        )
+    if shape.dim % shape.heads:
+        raise EncoderError(
+            f"model: width {shape.dim} over {shape.heads} heads: expected a whole number of channels each"
+        )
+    return shape
 
 
 def build_optimizer(config: OptimConfig, model: SefarEncoder, fused: bool = False) -> torch.optim.Optimizer:

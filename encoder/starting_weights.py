@@ -100,7 +100,7 @@ def _block(state: dict[str, Tensor], at: str) -> dict[str, Tensor]:
     return out
 
 
-def load_starting_weights(spec: str) -> StartingWeights:
+def load_starting_weights(spec: str, pretrained: bool = True) -> StartingWeights:
     """Finds an image ViT.
 
     Args:
@@ -109,6 +109,7 @@ def load_starting_weights(spec: str) -> StartingWeights:
             ``.safetensors`` file with a ``.json`` of the same name beside it (``img_size, patch_size,
             embed_dim, depth, num_heads, mean, std``), or any name timm knows, with ``hf-hub:`` and
             ``local-dir:``.
+        pretrained: False takes timm's shape and statistics alone, with random tensors; nothing is fetched.
 
     Raises:
         EncoderError: Nothing of that name, or not a plain ViT.
@@ -119,7 +120,7 @@ def load_starting_weights(spec: str) -> StartingWeights:
         return _dinov2_s()
     if spec.endswith(".safetensors"):
         return _from_file(Path(spec))
-    return _from_timm(spec)
+    return _from_timm(spec, pretrained)
 
 
 def _dinov2_s() -> StartingWeights:
@@ -159,12 +160,12 @@ def _from_file(path: Path) -> StartingWeights:
         ) from None
 
 
-def _from_timm(name: str) -> StartingWeights:
+def _from_timm(name: str, pretrained: bool) -> StartingWeights:
     import timm
     from timm.models.vision_transformer import VisionTransformer
 
     try:
-        model = timm.create_model(name.removeprefix("timm:"), pretrained=True, num_classes=0)
+        model = timm.create_model(name.removeprefix("timm:"), pretrained=pretrained, num_classes=0)
     except Exception as error:  # timm lets through whatever the hub, the network or the file system raised
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EncoderError(

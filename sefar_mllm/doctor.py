@@ -12,7 +12,7 @@ from encoder.checkpoint import write_json
 from encoder.elements import TemporalElements
 from encoder.scan import scan_clips
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.fits import Fit, check_fit
+from sefar_mllm.fits import Fit, check_encoder_fit, check_fit
 from sefar_mllm.language_model import Precision, resolve_dtype
 from sefar_mllm.lora import LoraOptions
 from sefar_mllm.memory import Setup
@@ -20,13 +20,13 @@ from sefar_mllm.memory import Setup
 
 @dataclass(frozen=True)
 class DoctorConfig:
-    """Look through clip lists before training, and say how much memory fine-tuning will take.
+    """Look through clip lists before training, and say how much memory training will take.
 
     Every frame of every video is decoded. Clips that are missing, unreadable or too short, and videos that
-    are odd, are reported with the line of their list. For a language model, the memory of a fine-tuning step
-    is told, part by part, and whether it fits on this machine; its weights are not loaded. The exit status
-    tells whether a clip cannot be used or the memory is too little. The self-test runs every step of the path
-    on this machine, small.
+    are odd, are reported with the line of their list. For the training of an encoder, and the fine-tuning of
+    a language model, the memory of a step is told, part by part, and whether it fits on this machine; no
+    weights are loaded. The exit status tells whether a clip cannot be used or the memory is too little. The
+    self-test runs every step of the path on this machine, small.
 
     Attributes:
         clips: Clip lists to look through.
@@ -34,6 +34,9 @@ class DoctorConfig:
         elements: Frames of each temporal element; a clip needs as many frames as the last one.
         reader: pyav or decord, as training is to read the videos.
         workers: Worker processes that decode.
+        encoder: Options of train-encoder, a YAML file such as configs/encoder/gym99-s.yaml; the memory is
+            that of one GPU.
+        processes: GPUs that share an update of the encoder.
         language_model: Language model to fine-tune: SmolLM2-135M-Instruct (embedded), a folder with a
             config.json, or a name on the Hub.
         load_in_4bit: Its frozen weights in NF4; in the run, quantization: nf4.
@@ -55,6 +58,8 @@ class DoctorConfig:
     elements: str = "2-2-4"
     reader: Literal["pyav", "decord"] = "pyav"
     workers: int = 2
+    encoder: Path | None = None
+    processes: int = 1
     language_model: str | None = None
     load_in_4bit: bool = False
     precision: Precision = "auto"
@@ -74,8 +79,8 @@ def doctor(config: DoctorConfig) -> dict[str, Any]:
     """Run the verb: examine, print, write the report.
 
     Returns:
-        The report as it is written: ``{"clips": …, "memory": …}`` as in :class:`encoder.scan.ScanReport`
-        and :class:`sefar_mllm.fits.Fit`, each where it was asked for.
+        The report as it is written: ``{"clips": …, "encoder_memory": …, "memory": …}`` as in
+        :class:`encoder.scan.ScanReport` and :class:`sefar_mllm.fits.Fit`, each where it was asked for.
 
     Raises:
         SefarMLLMError: Something is found that would stop training; the report is written all the same.
@@ -85,10 +90,10 @@ def doctor(config: DoctorConfig) -> dict[str, Any]:
         from sefar_mllm.self_test import self_test  # everything, which the other examinations do without
 
         self_test(chosen_device(config))
-    elif not config.clips and config.language_model is None:
+    elif not config.clips and config.language_model is None and config.encoder is None:
         raise SefarMLLMError(
-            "doctor: nothing to look at; give --clips, one or more clip lists, --language-model or "
-            "--self-test"
+            "doctor: nothing to look at; give --clips, one or more clip lists, --encoder, --language-model "
+            "or --self-test"
         )
     report: dict[str, Any] = {}
     complaints: list[str] = []
@@ -102,12 +107,16 @@ def doctor(config: DoctorConfig) -> dict[str, Any]:
                 f"{scan.unusable} of {scan.clips} clips cannot be used; "
                 "mend them or take them out of the lists"
             )
+    fits = {}
+    if config.encoder is not None:
+        device = chosen_device(config)
+        fits["encoder_memory"] = check_encoder_fit(config.encoder, config.processes, device, config.memory)
     if config.language_model is not None:
-        fit = memory_fit(config, config.language_model)
+        fits["memory"] = memory_fit(config, config.language_model)
+    for name, fit in fits.items():
         print(fit)
-        report["memory"] = fit.as_json()
-        if not fit.fits:
-            complaints.append(fit.complaint())
+        report[name] = fit.as_json()
+        complaints += [fit.complaint()] if not fit.fits else []
     if config.output is not None:
         config.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(config.output, report)

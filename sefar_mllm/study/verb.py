@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import jsonargparse
 import torch
 
 from encoder.checkpoint import write_json
@@ -18,6 +17,7 @@ from encoder.config import TrainConfig
 from encoder.train import train
 from gym_qa.minigym import MiniGymConfig, make_minigym
 from gym_qa.sources import DataFiles, is_synthetic
+from sefar_mllm.encoder_settings import read_settings
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.statistics import over_seeds
 from sefar_mllm.study.data import Lists, write_lists
@@ -25,7 +25,6 @@ from sefar_mllm.study.picture import draw
 from sefar_mllm.study.plan import Column, Row, Study, changed
 from sefar_mllm.study.studies import STUDIES
 from sefar_mllm.study.table import markdown
-from sefar_mllm.yaml_limits import limit_yaml
 
 MINIGYM = Path("data/minigym/mini")
 # Options that say where things lie and how a run is watched, not what it computes.
@@ -149,19 +148,6 @@ def study(config: StudyConfig) -> dict[str, Any]:
     draw(folder / "picture.png", results, plan.picture, lists.classes)
     print(f"{text}\n{folder / 'picture.png'}")
     return results
-
-
-def read_settings(path: Path) -> TrainConfig:
-    """The options of ``train-encoder`` in a YAML file. Raises SefarMLLMError for a file that is not such."""
-    if not path.is_file():
-        raise SefarMLLMError(f"{path}: no such file; name the options of train-encoder with --settings")
-    limit_yaml()
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(TrainConfig, as_group=False)
-    try:
-        return TrainConfig(**vars(parser.instantiate_classes(parser.parse_path(str(path)))))
-    except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
-        raise SefarMLLMError(f"{path}: not options of train-encoder ({error})") from None
 
 
 def _data_files(config: StudyConfig) -> DataFiles:
