@@ -42,9 +42,6 @@ from sefar_mllm.prompts import VIDEO_ID, PromptConfig
 from sefar_mllm.scoring import log_likelihoods, settle_frequencies
 from sefar_mllm.suitable import embedding_width, most_positions
 
-# Nothing that we call of a library may be going away.
-pytestmark = pytest.mark.filterwarnings("error::FutureWarning")
-
 
 @dataclass(frozen=True)
 class Kind:

@@ -16,8 +16,6 @@ from sefar_mllm.prompts import VIDEO_ID, PromptConfig
 from sefar_mllm.scoring import Tree, log_likelihoods
 
 SPEC = ProjectorSpec("mlp", 8, 32, 3, 3)
-# Nothing that we call of a library may be going away.
-pytestmark = pytest.mark.filterwarnings("error::FutureWarning")
 
 
 def tiny_model(kind: str = "llama", prompt: PromptConfig | None = None) -> SefarMLLM:

@@ -18,6 +18,7 @@ from encoder.data import derive_seed, evaluation_batches, open_source
 from encoder.errors import EncoderError
 from encoder.model import SefarEncoder
 from encoder.perturb import Perturbation, all_reverse, mod_perturb, reorder
+from encoder.precision import automatic_precision
 from encoder.teacher import Teacher, pseudo_labels
 from encoder.visual_sefar import load_sefar
 from gym_qa.table import read_classes
@@ -135,8 +136,9 @@ def _network(folder: Path) -> SefarEncoder:
 
 
 def _autocast(config: TrainConfig, device: torch.device) -> torch.autocast:
-    dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[config.mixed_precision]
-    return torch.autocast(device.type, dtype, enabled=config.mixed_precision != "no")
+    precision = automatic_precision() if config.mixed_precision == "auto" else config.mixed_precision
+    dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    return torch.autocast(device.type, dtype, enabled=precision != "no")
 
 
 def _feature(network: SefarEncoder, frames: Tensor, config: TrainConfig) -> Tensor:
