@@ -20,6 +20,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 train_step = pytest.importorskip("train_step")
 reader = pytest.importorskip("reader")
+step_cost = pytest.importorskip("step_cost")
 SHAPE = {"image_size": 16, "patch_size": 8, "dim": 16, "depth": 2, "heads": 2}
 
 
@@ -33,6 +34,31 @@ def test_plain_attention_gives_the_same_tokens():
     train_step.plain(network)
     assert any(type(module) is train_step.PlainAttention for module in network.modules())
     torch.testing.assert_close(network(frames), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_operations_and_bytes_by_hand():
+    """A product of m × k and k × n numbers: 2mnk operations, and each number read or written once."""
+    m, k, n = 64, 32, 16
+    a, b = torch.zeros(m, k), torch.zeros(k, n)
+    found = step_cost.cost(lambda: (a @ b).t().view(n, m))  # views cost nothing
+    assert found.operations == 2 * m * n * k
+    assert found.moved == 4 * (m * k + k * n + m * n)
+    gpu = step_cost.H100
+    assert found.seconds == max(found.operations / gpu.float32, found.moved / gpu.bandwidth)
+
+
+def test_operations_of_a_network_by_hand():
+    shape = {**SHAPE, "depth": 3}
+    clips, frames, patches, dim = 2, 8, 4, 16
+    network = DividedSpaceTimeViT(ViTShape(**shape), TemporalElements()).eval()
+    with torch.no_grad():
+        found = step_cost.cost(lambda: network(torch.zeros(clips, frames, 3, 16, 16)))
+    tokens, places = frames * (1 + patches), frames * patches
+    over_time = 2 * 5 * places * dim**2 + 4 * frames * places * dim  # q, k, v, proj, fc; QKᵀ and PV
+    within = 2 * 4 * tokens * dim**2 + 4 * (1 + patches) * tokens * dim + 2 * 8 * tokens * dim**2
+    cls = 2 * frames * frames * dim
+    embedding = 2 * places * 3 * 8 * 8 * dim
+    assert found.operations == clips * (3 * (over_time + within + cls) + embedding)
 
 
 def test_the_plain_teacher_predicts_from_the_same_distribution():
