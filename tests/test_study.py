@@ -174,6 +174,25 @@ def test_runs_are_done_once_and_shared(data, tmp_path, monkeypatch):
     assert "updates, one seed." in (tmp_path / "thresholds" / "table.md").read_text("utf-8")
 
 
+def test_the_mix_loss_is_measured_at_every_weight(data, tmp_path):
+    found = study(options(data, tmp_path, "mix", seeds=1))
+    runs = {row["name"]: row["here"][0]["runs"][0] for row in found["rows"]}
+    parts = {name: run["details"]["first"] for name, run in runs.items()}
+    plain = parts["2 (SeFAR)"]
+    for name, times in (("none", 0), ("20", 10), ("200", 100)):  # the warm-up knows no mix loss
+        for loss, factor in (("sup", 1), ("un", 1), ("mix", times)):
+            expected = [factor * norm for norm in plain[loss]["norm"]]
+            assert parts[name][loss]["norm"] == pytest.approx(expected, rel=1e-3)
+    assert runs["none"]["details"]["last"]["mix"]["norm"] == [0, 0]
+    for run in runs.values():
+        for when in ("first", "last"):
+            shares = [part["share"] for part in run["details"][when].values()]
+            assert np.sum(shares, axis=0) == pytest.approx([1, 1])
+    table = (tmp_path / "mix" / "table.md").read_text()
+    cells = next(line for line in table.splitlines() if line.startswith("| 200 ")).split()
+    assert cells[7] == f"{100 * np.mean(runs['200']['details']['last']['mix']['share']):.1f}"
+
+
 def test_all_rows_of_a_seed_have_the_same_labels_and_seeds_have_others(data, tmp_path):
     files = DataFiles(dataset="ucf101", data=data)
     lists = [

@@ -1,10 +1,12 @@
 """The studies: the paper's tables 1, 2, 3, 4, 6 and 7, its table of prediction times, its figures 4, 5 and 8
-(arXiv 2501.01245), with the numbers it prints (top-1 accuracy in per cent, if nothing else is said)."""
+(arXiv 2501.01245), with the numbers it prints (top-1 accuracy in per cent, if nothing else is said); and the
+weight of its mix loss, which it does not vary."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sefar_mllm.study.gradients import gradient_shares
 from sefar_mllm.study.plan import Column, Row, Study
 from sefar_mllm.study.probes import (
     accuracy_by_confidence,
@@ -229,5 +231,17 @@ STUDIES: dict[str, Study] = {
         },
         probe=direction_confusion,
         picture="confusion",
+    ),
+    "mix": Study(
+        "no table; its equation has the weight 2",
+        "weight of the mix loss, and its share of the backbone's gradient",
+        (
+            *(
+                Row(name, changes=_SEFAR | {"recipe.mix_weight": weight})
+                for name, weight in (("none", 0.0), ("2 (SeFAR)", 2.0), ("20", 20.0), ("200", 200.0))
+            ),
+            Row("2, as released: on logits", changes=_SEFAR | {"recipe.name": "sefar_released"}),
+        ),
+        probe=gradient_shares,
     ),
 }

@@ -44,6 +44,7 @@ Names = Literal[
     "thresholds",
     "confidence",
     "directions",
+    "mix",
 ]
 
 
@@ -59,7 +60,7 @@ class StudyConfig(DataFiles):
     Attributes:
         name: The study. Table 1: recipes, events, sets; table 2: coarse; 3: components; 4: perturbation;
             6: labels; 7: perturbation-parts; prediction times: predictions; figure 4: elements, thresholds;
-            5: confidence; 8: directions.
+            5: confidence; 8: directions. Not in the paper: mix, the weight of the mix loss.
         output: Folder of all studies; this one's results are in the folder of its name below it.
         settings: Options of ``train-encoder`` in a YAML file; data, seed and what the study varies are put
             in their place.
