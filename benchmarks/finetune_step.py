@@ -25,14 +25,15 @@ import torch
 from memory import VICUNA, random_model
 from transformers import AutoConfig, LlamaConfig
 
-from encoder.store import FeatureStore
-from gym_qa.questions import WORDINGS, Question
+from encoder.features.store import FeatureStore
+from gym_qa.questions.questions import WORDINGS, Question
 from projector.build import ProjectorSpec, build_projector
-from sefar_mllm.activation_checkpointing import enable_checkpointing
-from sefar_mllm.dataset import FinetuneDataset, collate
-from sefar_mllm.language_model import EMBEDDED, load_tokenizer
-from sefar_mllm.lora import LoraOptions, add_lora
-from sefar_mllm.model import MLLMConfig, SefarMLLM
+from sefar_mllm.finetuning.dataset import FinetuneDataset, collate
+from sefar_mllm.model.activation_checkpointing import enable_checkpointing
+from sefar_mllm.model.config import MLLMConfig
+from sefar_mllm.model.language_model import EMBEDDED, load_tokenizer
+from sefar_mllm.model.lora import LoraOptions, add_lora
+from sefar_mllm.model.mllm import SefarMLLM
 
 FRAMES, DIM, CLIPS = 8, 1024, 64
 MOVES = [

@@ -1,4 +1,4 @@
-"""The memory formula (`sefar_mllm.memory`) against measurements of real fine-tuning steps.
+"""The memory formula (`sefar_mllm.doctor.memory`) against measurements of real fine-tuning steps.
 
     python benchmarks/memory.py                       # small models on this machine's CPU
     python benchmarks/memory.py --device cuda         # the same, and Vicuna-7B's shape in 4 bit, on a GPU
@@ -25,10 +25,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PretrainedConfig
 
 from projector.build import ProjectorSpec, build_projector
-from sefar_mllm.activation_checkpointing import enable_checkpointing
-from sefar_mllm.language_model import nf4_config
-from sefar_mllm.lora import LoraOptions, add_lora
-from sefar_mllm.memory import GB, Setup, finetune_memory
+from sefar_mllm.doctor.memory import GB, Setup, finetune_memory
+from sefar_mllm.model.activation_checkpointing import enable_checkpointing
+from sefar_mllm.model.language_model import nf4_config
+from sefar_mllm.model.lora import LoraOptions, add_lora
 
 SMALL = LlamaConfig(
     hidden_size=512,

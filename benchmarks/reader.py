@@ -30,12 +30,12 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from encoder.augment import AugmentConfig, Views
-from encoder.cache import FrameCache
-from encoder.clips import Clip
-from encoder.data import ClipStream, FrameSource, training_batches
-from encoder.elements import TemporalElements
-from gym_qa.cutting import Encoding, cut_clip, open_source
+from encoder.loading.augment import AugmentConfig, Views
+from encoder.loading.cache import FrameCache
+from encoder.loading.data import ClipStream, FrameSource, training_batches
+from encoder.video.clips import Clip
+from encoder.video.elements import TemporalElements
+from gym_qa.cutting.one_clip import Encoding, cut_clip, open_source
 
 MEAN_STD = (0.5, 0.5, 0.5)
 

@@ -18,14 +18,16 @@ from jsonargparse import ArgumentParser
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from gym_qa.datasets.table import ActionClass, Clip
 from gym_qa.minigym.elements import ELEMENTS, EVENTS
-from gym_qa.questions import Question, build_questions
-from gym_qa.table import ActionClass, Clip
+from gym_qa.questions.questions import Question, build_questions
 from projector.build import ProjectorSpec
-from sefar_mllm.model import LoraOptions, MLLMConfig, SefarMLLM
-from sefar_mllm.multiple_choice import Asked, ask, score_questions
-from sefar_mllm.prompts import PromptConfig
-from sefar_mllm.scoring import log_likelihoods
+from sefar_mllm.inference.likelihood import log_likelihoods
+from sefar_mllm.inference.multiple_choice import Asked, ask, score_questions
+from sefar_mllm.model.config import MLLMConfig
+from sefar_mllm.model.lora import LoraOptions
+from sefar_mllm.model.mllm import SefarMLLM
+from sefar_mllm.model.prompts import PromptConfig
 
 TOKENS, DIM, HIDDEN = 8, 768, 576
 AGREE = 1e-4

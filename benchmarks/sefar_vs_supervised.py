@@ -16,8 +16,8 @@ from dataclasses import replace
 import torch
 from jsonargparse import ArgumentParser
 
-from encoder.config import TrainConfig
-from encoder.train import train
+from encoder.training.config import TrainConfig
+from encoder.training.train import train
 from sefar_mllm.statistics import over_seeds
 
 

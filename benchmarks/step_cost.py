@@ -104,7 +104,7 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 def cost(work: Callable[[], object], gpu: GPU = H100) -> Cost:
     """What ``work`` costs on a GPU, where attention that can be is fused."""
     with (
-        mock.patch("encoder.backbone._attend", _fused),
+        mock.patch("encoder.model.backbone._attend", _fused),
         FakeTensorMode(allow_non_fake_inputs=True),
         Counted(gpu) as counted,
     ):

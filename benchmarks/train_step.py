@@ -26,16 +26,16 @@ import torch
 from step_cost import H100, Cost, cost
 from torch import Tensor, nn
 
-from encoder.augment import AugmentConfig, Views
-from encoder.backbone import Attention
-from encoder.build import build_encoder
-from encoder.clips import ClassInfo
-from encoder.config import ModelConfig
-from encoder.data import Batch
-from encoder.model import SefarEncoder
+from encoder.loading.augment import AugmentConfig, Views
+from encoder.loading.data import Batch
+from encoder.model.backbone import Attention
+from encoder.model.sefar import SefarEncoder
 from encoder.recipes.base import RecipeConfig
 from encoder.recipes.sefar import Sefar
-from encoder.teacher import PseudoLabels, pseudo_labels
+from encoder.recipes.teacher import PseudoLabels, pseudo_labels
+from encoder.training.build import build_encoder
+from encoder.training.config import ModelConfig
+from encoder.video.clips import ClassInfo
 
 CLASSES = 99
 

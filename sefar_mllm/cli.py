@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from encoder.errors import EncoderError
-from encoder.launcher import launched
+from encoder.processes.launcher import launched
 from gym_qa.errors import GymQAError
 from projector.errors import ProjectorError
 from sefar_mllm.errors import SefarMLLMError
@@ -37,58 +37,89 @@ class Verb:
 
 
 VERBS: dict[str, Verb] = {
-    "demo": Verb("sefar_mllm.demo", "DemoConfig", "run_demo", "the whole path on synthetic videos"),
+    "demo": Verb(
+        "sefar_mllm.experiments.demo", "DemoConfig", "run_demo", "the whole path on synthetic videos"
+    ),
     "make-minigym": Verb("gym_qa.minigym", "MiniGymConfig", "make_minigym", "render the synthetic data set"),
     "build-qa": Verb(
-        "gym_qa.build", "BuildQAConfig", "build_qa", "annotations to label splits and questions"
+        "gym_qa.benchmark.build", "BuildQAConfig", "build_qa", "annotations to label splits and questions"
     ),
-    "audit-qa": Verb("gym_qa.audit", "AuditQAConfig", "audit_qa", "what questions give away without a video"),
+    "audit-qa": Verb(
+        "gym_qa.audit.audit", "AuditQAConfig", "audit_qa", "what questions give away without a video"
+    ),
     "policy-table": Verb(
-        "gym_qa.policy_table", "PolicyTableConfig", "policy_table", "blind scores by policy"
+        "gym_qa.benchmark.policy_table", "PolicyTableConfig", "policy_table", "blind scores by policy"
     ),
-    "export-qa": Verb("gym_qa.exports", "ExportQAConfig", "export_qa", "questions in other tools' formats"),
-    "cut-clips": Verb("gym_qa.cut", "CutClipsConfig", "cut_clips", "full videos to trimmed clips"),
-    "doctor": Verb("sefar_mllm.doctor", "DoctorConfig", "doctor", "unusable clips; memory of fine-tuning"),
+    "export-qa": Verb(
+        "gym_qa.exports.export", "ExportQAConfig", "export_qa", "questions in other tools' formats"
+    ),
+    "cut-clips": Verb("gym_qa.cutting.cut", "CutClipsConfig", "cut_clips", "full videos to trimmed clips"),
+    "doctor": Verb(
+        "sefar_mllm.doctor.doctor", "DoctorConfig", "doctor", "unusable clips; memory of fine-tuning"
+    ),
     "cache-clips": Verb(
-        "encoder.cache_clips", "CacheClipsConfig", "cache_clips", "decode clips once for all trainings"
+        "encoder.loading.cache_clips",
+        "CacheClipsConfig",
+        "cache_clips",
+        "decode clips once for all trainings",
     ),
     "train-encoder": Verb(
-        "encoder.train", "TrainConfig", "train", "train a video encoder from few labels", shared=True
+        "encoder.training.train", "TrainConfig", "train", "train a video encoder from few labels", shared=True
     ),
     "extract-features": Verb(
-        "encoder.extract", "ExtractConfig", "extract", "store a visual encoder's features", shared=True
+        "encoder.features.extract",
+        "ExtractConfig",
+        "extract",
+        "store a visual encoder's features",
+        shared=True,
     ),
     "import-released": Verb(
-        "encoder.released",
+        "encoder.model.released",
         "ImportReleasedConfig",
         "import_released",
         "a checkpoint of SeFAR's released code as an encoder",
         positional=True,
     ),
     "evaluate-encoder": Verb(
-        "sefar_mllm.evaluate_encoder",
+        "sefar_mllm.evaluation.evaluate_encoder",
         "EvaluateEncoderConfig",
         "evaluate_encoder",
         "measure a trained video encoder",
         shared=True,
     ),
     "study": Verb(
-        "sefar_mllm.study", "StudyConfig", "study", "the paper's tables and figures", positional=True
+        "sefar_mllm.experiments.study",
+        "StudyConfig",
+        "study",
+        "the paper's tables and figures",
+        positional=True,
     ),
     "finetune": Verb(
-        "sefar_mllm.finetune", "FinetuneConfig", "finetune", "teach a language model to answer", shared=True
+        "sefar_mllm.finetuning.finetune",
+        "FinetuneConfig",
+        "finetune",
+        "teach a language model to answer",
+        shared=True,
     ),
     "evaluate": Verb(
-        "sefar_mllm.evaluate", "EvaluateConfig", "evaluate", "score answers to a question file", shared=True
+        "sefar_mllm.evaluation.evaluate",
+        "EvaluateConfig",
+        "evaluate",
+        "score answers to a question file",
+        shared=True,
     ),
     "compare": Verb(
-        "sefar_mllm.compare", "CompareConfig", "compare", "visual encoders in one table", shared=True
+        "sefar_mllm.experiments.compare",
+        "CompareConfig",
+        "compare",
+        "visual encoders in one table",
+        shared=True,
     ),
     "score": Verb(
-        "sefar_mllm.score", "ScoreConfig", "score", "score answers made elsewhere", positional=True
+        "sefar_mllm.evaluation.score", "ScoreConfig", "score", "score answers made elsewhere", positional=True
     ),
     "ask": Verb(
-        "sefar_mllm.ask_verb",
+        "sefar_mllm.inference.ask",
         "AskConfig",
         "ask_verb",
         "ask about a video",
@@ -96,8 +127,8 @@ VERBS: dict[str, Verb] = {
         words=True,
         shared=True,
     ),
-    "merge": Verb("sefar_mllm.merge", "MergeConfig", "merge", "put an adapter into its language model"),
-    "push": Verb("sefar_mllm.hub", "PushConfig", "push", "put a checkpoint on the Hugging Face Hub"),
+    "merge": Verb("sefar_mllm.model.merge", "MergeConfig", "merge", "put an adapter into its language model"),
+    "push": Verb("sefar_mllm.model.hub", "PushConfig", "push", "put a checkpoint on the Hugging Face Hub"),
 }
 
 USER_ERRORS = (EncoderError, ProjectorError, GymQAError, SefarMLLMError)
@@ -187,8 +218,8 @@ def run_verb(args: list[str]) -> int:
         return 2
     from jsonargparse import auto_cli
 
-    from sefar_mllm.as_written import AS_WRITTEN
-    from sefar_mllm.yaml_limits import check_size, limit_yaml
+    from sefar_mllm.settings.as_written import AS_WRITTEN
+    from sefar_mllm.settings.yaml_limits import check_size, limit_yaml
 
     limit_yaml()
     options = load(f"{verb.module}:{verb.config}")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from .errors import SefarMLLMError
+from sefar_mllm.errors import SefarMLLMError
 
 Values = Sequence[float] | Sequence[bool] | npt.NDArray[np.generic]
 Labels = Sequence[str] | Sequence[int] | npt.NDArray[np.generic]

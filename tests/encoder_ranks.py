@@ -10,10 +10,10 @@ from pathlib import Path
 from jsonargparse import auto_cli
 from safetensors.torch import save_file
 
-from encoder.config import TrainConfig
-from encoder.processes import join
-from encoder.progress import Window
-from encoder.train import Training, train
+from encoder.processes.group import join
+from encoder.training.config import TrainConfig
+from encoder.training.progress import Window
+from encoder.training.train import Training, train
 
 FIRST_WITH_UNLABELLED = 3
 

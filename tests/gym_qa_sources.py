@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from gym_qa.build import BuildQAConfig
-from gym_qa.finegym import read_finegym
+from gym_qa.benchmark.build import BuildQAConfig
+from gym_qa.datasets.finegym import read_finegym
+from gym_qa.datasets.table import ClipTable
 from gym_qa.minigym import MiniGymConfig, make_minigym
-from gym_qa.table import ClipTable
 
 FINEGYM = Path(__file__).parents[1].parent / "shared" / "finegym"
 SOURCES = ["minigym", "finegym"] if FINEGYM.is_dir() else ["minigym"]

@@ -9,8 +9,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from encoder.store import FeatureStore
-from gym_qa.questions import Question, write_questions
+from encoder.features.store import FeatureStore
+from gym_qa.questions.questions import Question, write_questions
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"

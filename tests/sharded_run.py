@@ -21,11 +21,11 @@ import torch
 import transformers.training_args
 from accelerate.utils import DistributedType
 
-import sefar_mllm.finetune as finetuning
-from sefar_mllm.compare import configured
+import sefar_mllm.finetuning.finetune as finetuning
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.model import SefarMLLM
-from sefar_mllm.trainer import MLLMTrainer
+from sefar_mllm.experiments.compare import configured
+from sefar_mllm.finetuning.trainer import MLLMTrainer
+from sefar_mllm.model.mllm import SefarMLLM
 
 _plain_init = accelerate.state.AcceleratorState.__init__
 _plain_build, _plain_embed = finetuning.build_trainer, SefarMLLM.embed

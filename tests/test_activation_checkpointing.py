@@ -14,12 +14,14 @@ from mllm_sources import easy_questions, easy_store, question_file, tiny_folder
 from transformers import TrainerCallback
 from transformers.models.llama.modeling_llama import LlamaMLP
 
-from encoder.store import FeatureStore
-from gym_qa.questions import read_questions
-from sefar_mllm.activation_checkpointing import named_as_installed
-from sefar_mllm.finetune import FinetuneConfig, build_trainer
-from sefar_mllm.model import LoraOptions, SefarMLLM
-from sefar_mllm.prompts import PromptConfig
+from encoder.features.store import FeatureStore
+from gym_qa.questions.questions import read_questions
+from sefar_mllm.finetuning.config import FinetuneConfig
+from sefar_mllm.finetuning.finetune import build_trainer
+from sefar_mllm.model.activation_checkpointing import named_as_installed
+from sefar_mllm.model.lora import LoraOptions
+from sefar_mllm.model.mllm import SefarMLLM
+from sefar_mllm.model.prompts import PromptConfig
 
 SHIPPED = {
     file.name: block

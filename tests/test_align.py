@@ -7,8 +7,9 @@ import torch
 from mllm_sources import NAMES, easy_questions, easy_store, tiny_causal, tiny_tokenizer
 
 from projector.build import ProjectorSpec, build_projector
-from sefar_mllm.align import align_projector, answer_embeddings
-from sefar_mllm.model import MLLMConfig, SefarMLLM
+from sefar_mllm.finetuning.align import align_projector, answer_embeddings
+from sefar_mllm.model.config import MLLMConfig
+from sefar_mllm.model.mllm import SefarMLLM
 
 SPEC = ProjectorSpec("mlp", 8, 32, 3, 3)
 FAMILIES = ["llama", "gemma2", "gemma3_text"]

@@ -14,13 +14,15 @@ from safetensors.torch import load_file, save_file
 from test_mllm_finetune import config
 from transformers import AutoModelForCausalLM
 
-from sefar_mllm.base_model import fingerprint
 from sefar_mllm.cli import main
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.finetune import finetune
-from sefar_mllm.language_model import EMBEDDED, EMBEDDED_ON_HUB, embedded_folder
-from sefar_mllm.merge import MergeConfig, merge
-from sefar_mllm.model import LoraOptions, MLLMConfig, SefarMLLM
+from sefar_mllm.finetuning.finetune import finetune
+from sefar_mllm.model.base_model import fingerprint
+from sefar_mllm.model.config import MLLMConfig
+from sefar_mllm.model.language_model import EMBEDDED, EMBEDDED_ON_HUB, embedded_folder
+from sefar_mllm.model.lora import LoraOptions
+from sefar_mllm.model.merge import MergeConfig, merge
+from sefar_mllm.model.mllm import SefarMLLM
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from encoder.augment import AugmentConfig, Views
-from encoder.backbone import DividedSpaceTimeViT, ViTShape
-from encoder.clips import Clip
-from encoder.elements import TemporalElements
-from encoder.model import SefarEncoder
+from encoder.loading.augment import AugmentConfig, Views
+from encoder.model.backbone import DividedSpaceTimeViT, ViTShape
+from encoder.model.sefar import SefarEncoder
 from encoder.recipes.base import RecipeConfig
+from encoder.video.clips import Clip
+from encoder.video.elements import TemporalElements
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from published_sets import ucf101
 
-from encoder.clips import read_numbered_clips
 from encoder.errors import EncoderError
-from gym_qa.cliplist import read_label_list, read_labels
+from encoder.video.clips import read_numbered_clips
+from gym_qa.datasets.cliplist import read_label_list, read_labels
+from gym_qa.datasets.sources import DataFiles, read_tables
 from gym_qa.errors import GymQAError
-from gym_qa.sources import DataFiles, read_tables
 from sefar_mllm.cli import main
 
 NAMES = st.text("abz019_-. ,()#'é", min_size=1, max_size=12).map(str.strip)

@@ -11,12 +11,19 @@ import pytest
 from encoder_videos import fading_frames, write_video
 from mllm_sources import easy_questions, question_file, tiny_folder
 
-import sefar_mllm.compare
-from sefar_mllm.compare import CompareConfig, base_settings, compare, configured, named_encoders, slug
-from sefar_mllm.compare_table import PUBLISHED, published_rows
-from sefar_mllm.demo import BUDGETS, SEFAR, Folders, finetune_config
+import sefar_mllm.experiments.compare
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.prompts import PromptConfig
+from sefar_mllm.experiments.compare import (
+    CompareConfig,
+    base_settings,
+    compare,
+    configured,
+    named_encoders,
+    slug,
+)
+from sefar_mllm.experiments.compare_table import PUBLISHED, published_rows
+from sefar_mllm.experiments.demo import BUDGETS, SEFAR, Folders, finetune_config
+from sefar_mllm.model.prompts import PromptConfig
 from sefar_mllm.report import read_results
 
 ENCODER = "small=efficientnet-lite0?image_size=32"
@@ -91,8 +98,8 @@ def test_started_again_it_does_nothing_twice(config, finished, monkeypatch, caps
     def fail(*_):
         raise AssertionError("a finished step was run again")
 
-    monkeypatch.setattr(sefar_mllm.compare, "finetune", fail)
-    monkeypatch.setattr(sefar_mllm.compare, "evaluate", fail)
+    monkeypatch.setattr(sefar_mllm.experiments.compare, "finetune", fail)
+    monkeypatch.setattr(sefar_mllm.experiments.compare, "evaluate", fail)
     before = (finished / "results.json").read_bytes()
     compare(config)
     assert (finished / "results.json").read_bytes() == before

@@ -8,10 +8,10 @@ import pytest
 import timm
 from jsonargparse import auto_cli
 
-from encoder.backbone import PRESETS
-from encoder.config import OptimConfig, TrainConfig
+from encoder.model.backbone import PRESETS
 from encoder.recipes.base import RecipeConfig
-from sefar_mllm.finetune import FinetuneConfig
+from encoder.training.config import OptimConfig, TrainConfig
+from sefar_mllm.finetuning.config import FinetuneConfig
 
 FOLDER = Path(__file__).parents[1] / "configs/encoder"
 MLLM = Path(__file__).parents[1] / "configs/mllm"

@@ -10,10 +10,10 @@ import pytest
 import torch
 from encoder_videos import write_direction_set
 
-import encoder.batches
-import encoder.data
-from encoder.batches import Batches, Watch
+import encoder.loading.batches
+import encoder.loading.data
 from encoder.errors import EncoderError
+from encoder.loading.batches import Batches, Watch
 from sefar_mllm.cli import main
 
 
@@ -28,7 +28,11 @@ def _impatient(monkeypatch):
 def data(tmp_path, monkeypatch) -> Path:
     """Six videos, of which the fourth ends every process that decodes it but this one."""
     clips = write_direction_set(tmp_path / "data", 6, "train")
-    here, read_clip, scan_video = os.getpid(), encoder.data.read_clip, encoder.batches.scan_video
+    here, read_clip, scan_video = (
+        os.getpid(),
+        encoder.loading.data.read_clip,
+        encoder.loading.batches.scan_video,
+    )
 
     def die(path):
         if path.name == "train3.mp4" and os.getpid() != here:
@@ -42,10 +46,10 @@ def data(tmp_path, monkeypatch) -> Path:
         die(path)
         return scan_video(path, *args)
 
-    monkeypatch.setattr(encoder.data, "read_clip", read)
-    monkeypatch.setattr(encoder.batches, "scan_video", scan)
+    monkeypatch.setattr(encoder.loading.data, "read_clip", read)
+    monkeypatch.setattr(encoder.loading.batches, "scan_video", scan)
     # By its name a process finds what it is to run.
-    read.__module__, scan.__module__ = "encoder.data", "encoder.batches"
+    read.__module__, scan.__module__ = "encoder.loading.data", "encoder.loading.batches"
     scan.__qualname__ = "scan_video"
     return clips
 

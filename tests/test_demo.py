@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sefar_mllm.demo import BLIND, BUDGETS, FRAMES, SEFAR, Folders, Stages, encoder_config, finetune_config
 from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.experiments.demo import (
+    BLIND,
+    BUDGETS,
+    FRAMES,
+    SEFAR,
+    Folders,
+    Stages,
+    encoder_config,
+    finetune_config,
+)
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = Folders(Path("runs/demo"), Path("data/minigym/mini"))

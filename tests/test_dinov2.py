@@ -8,15 +8,15 @@ import timm
 import torch
 import torch.nn.functional as F
 
-from encoder import dinov2
-from encoder.augment import AugmentConfig
-from encoder.build import build_encoder
-from encoder.clips import ClassInfo
-from encoder.config import ModelConfig
-from encoder.dinov2 import DINOV2_S_IN_TIMM, dinov2_s_weights
 from encoder.errors import EncoderError
-from encoder.packaged import packaged_file
-from encoder.visual import open_encoder
+from encoder.loading.augment import AugmentConfig
+from encoder.model import dinov2
+from encoder.model.dinov2 import DINOV2_S_IN_TIMM, dinov2_s_weights
+from encoder.model.packaged import packaged_file
+from encoder.training.build import build_encoder
+from encoder.training.config import ModelConfig
+from encoder.video.clips import ClassInfo
+from encoder.visual.factory import open_encoder
 
 SIZE = 56  # 4 × 4 patches
 

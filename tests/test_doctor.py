@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from encoder_videos import counting_frames, write_video
 
-import encoder.scan
-from encoder.elements import TemporalElements
-from encoder.pyav_reader import PyAVReader
-from encoder.scan import VideoScan, scan_clips, scan_video
+import encoder.loading.scan
+from encoder.loading.scan import VideoScan, scan_clips, scan_video
+from encoder.video.elements import TemporalElements
+from encoder.video.pyav_reader import PyAVReader
 from sefar_mllm.cli import main
 
 
@@ -117,7 +117,7 @@ def dies_of_one(path: Path, reader: str, rate: float | None) -> VideoScan:
 
 
 def test_a_video_that_kills_its_worker_is_found(folder, monkeypatch):
-    monkeypatch.setattr(encoder.scan, "scan_video", dies_of_one)
+    monkeypatch.setattr(encoder.loading.scan, "scan_video", dies_of_one)
     path = folder / "deadly.csv"
     path.write_text("video,label\ngood.mp4,0\nshort.mp4,0\nsmall.mp4,0\n")
     report = scan_clips([path], TemporalElements.parse("4"))

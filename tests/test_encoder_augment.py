@@ -6,12 +6,19 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from encoder.augment import AugmentConfig, Views, random_boxes, resample, resample_by_products, view_boxes
-from encoder.elements import TemporalElements
 from encoder.errors import EncoderError
-from encoder.mix import TubeMix
-from encoder.model import SefarEncoder
-from encoder.perturb import PERTURBATIONS, find_perturbation, reorder
+from encoder.loading.augment import (
+    AugmentConfig,
+    Views,
+    random_boxes,
+    resample,
+    resample_by_products,
+    view_boxes,
+)
+from encoder.model.sefar import SefarEncoder
+from encoder.recipes.mix import TubeMix
+from encoder.recipes.perturb import PERTURBATIONS, find_perturbation, reorder
+from encoder.video.elements import TemporalElements
 
 ELEMENTS = TemporalElements()
 SMALL = {"image_size": 16, "dim": 6, "depth": 1, "heads": 1}

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoder.elements import TemporalElements
 from encoder.errors import EncoderError
+from encoder.video.elements import TemporalElements
 
 combinations = st.lists(st.integers(1, 8), min_size=1, max_size=4).map(tuple)
 

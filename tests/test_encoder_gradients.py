@@ -17,9 +17,9 @@ from several_processes import torchrun
 from test_encoder_recipes import SEMI, batch, encoder, recipe
 from test_encoder_training import config_file, options, process_environment
 
-from encoder.data import derive_seed
-from encoder.progress import Window
-from encoder.train import Training, train
+from encoder.loading.data import derive_seed
+from encoder.training.progress import Window
+from encoder.training.train import Training, train
 
 
 @pytest.fixture(scope="module")

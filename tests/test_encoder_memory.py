@@ -12,13 +12,13 @@ import torch
 from fake_cuda import fake_cuda
 from jsonargparse import auto_cli
 
-from encoder.backbone import ViTShape
-from encoder.config import TrainConfig
-from encoder.elements import TemporalElements
-from encoder.memory import GB, clip_activations, network_size, training_memory
-from encoder.model import SefarEncoder
+from encoder.model.backbone import ViTShape
+from encoder.model.sefar import SefarEncoder
+from encoder.training.config import TrainConfig
+from encoder.training.memory import GB, clip_activations, network_size, training_memory
+from encoder.video.elements import TemporalElements
 from sefar_mllm.cli import main
-from sefar_mllm.fits import LIBRARIES
+from sefar_mllm.doctor.fits import LIBRARIES
 
 CONFIGS = Path(__file__).parents[1] / "configs/encoder"
 

@@ -12,17 +12,17 @@ from encoder_videos import write_video
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
-from encoder.augment import AugmentConfig
-from encoder.backbone import PRESETS
-from encoder.build import build_encoder, build_optimizer
-from encoder.clips import ClassInfo, Clip
-from encoder.config import ModelConfig, OptimConfig
 from encoder.errors import EncoderError
-from encoder.head import FusionHead
-from encoder.model import SefarEncoder
-from encoder.reader import read_clip
-from encoder.starting_weights import load_starting_weights
-from encoder.visual import open_encoder
+from encoder.loading.augment import AugmentConfig
+from encoder.model.backbone import PRESETS
+from encoder.model.head import FusionHead
+from encoder.model.sefar import SefarEncoder
+from encoder.model.starting_weights import load_starting_weights
+from encoder.training.build import build_encoder, build_optimizer
+from encoder.training.config import ModelConfig, OptimConfig
+from encoder.video.clips import ClassInfo, Clip
+from encoder.video.reader import read_clip
+from encoder.visual.factory import open_encoder
 
 TINY = {"image_size": 32, "patch_size": 16, "dim": 24, "depth": 3, "heads": 3}
 CLASSES = [ClassInfo(str(i)) for i in range(5)]

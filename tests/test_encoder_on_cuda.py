@@ -14,14 +14,14 @@ from fake_cuda import Record, fake_cuda
 from test_encoder_training import options
 from torch.utils.data import DataLoader
 
-import encoder.backbone
-from encoder.augment import AugmentConfig, Views
-from encoder.backbone import PRESETS, Attention
-from encoder.config import OptimConfig
-from encoder.data import Batch, collate
-from encoder.model import SefarEncoder
-from encoder.perturb import PERTURBATIONS, find_perturbation, reorder
-from encoder.train import Training
+import encoder.model.backbone
+from encoder.loading.augment import AugmentConfig, Views
+from encoder.loading.data import Batch, collate
+from encoder.model.backbone import PRESETS, Attention
+from encoder.model.sefar import SefarEncoder
+from encoder.recipes.perturb import PERTURBATIONS, find_perturbation, reorder
+from encoder.training.config import OptimConfig
+from encoder.training.train import Training
 
 RECIPES = ["supervised", "sefar", "sefar_released", "mean_teacher", "fixmatch", "svformer"]
 
@@ -62,7 +62,7 @@ def run_on_cuda(data: Path, output: Path, recipe: str, **changes) -> tuple[Train
 
     with (
         fake_cuda() as record,
-        mock.patch("encoder.batches.DataLoader", pinning),
+        mock.patch("encoder.loading.batches.DataLoader", pinning),
         mock.patch.object(Accelerator, "backward", backward),
     ):
         training = Training(config)
@@ -131,7 +131,7 @@ def test_attention_in_parts_is_attention(axis, monkeypatch):
     attention, x = Attention(24, 2, axis), torch.randn(3, 4, 5, 24)
     mask = torch.eye(4, dtype=torch.bool) | torch.rand(4, 4).lt(0.5) if axis == 1 else None
     whole = attention(x, mask)
-    monkeypatch.setattr(encoder.backbone, "_GRID", 2)
+    monkeypatch.setattr(encoder.model.backbone, "_GRID", 2)
     torch.testing.assert_close(attention(x, mask), whole)
 
 
@@ -171,14 +171,14 @@ def test_batches_are_pinned():
 
 @pytest.mark.parametrize("there", [False, True])
 def test_loaders_pin_where_there_is_a_gpu(there, monkeypatch, data):
-    from encoder.clips import read_clips
-    from encoder.data import FrameSource, evaluation_batches
-    from encoder.elements import TemporalElements
+    from encoder.loading.data import FrameSource, evaluation_batches
+    from encoder.video.clips import read_clips
+    from encoder.video.elements import TemporalElements
 
     clips = read_clips(data / "labelled.csv")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
     made = mock.Mock()
-    monkeypatch.setattr("encoder.data.Batches", made)
+    monkeypatch.setattr("encoder.loading.data.Batches", made)
     evaluation_batches(clips, FrameSource(32, "pyav"), TemporalElements(), 2, 0, 1, 0)
     assert made.call_args.kwargs["pin_memory"] == there
 

@@ -11,11 +11,11 @@ import torch
 from encoder_videos import write_direction_set
 from test_encoder_training import assert_same_weights, options
 
-from encoder.clips import Clip
-from encoder.config import DataConfig, TrainConfig
 from encoder.errors import EncoderError
-from encoder.lists import TrainingLists
-from encoder.train import train
+from encoder.training.config import DataConfig, TrainConfig
+from encoder.training.lists import TrainingLists
+from encoder.training.train import train
+from encoder.video.clips import Clip
 
 QUICK = {"updates": 2, "epochs": 2, "log_every": 1, "checkpoint_every": 0, "evaluate_every": 0}
 
@@ -102,7 +102,8 @@ def test_updates_of_gym99_at_5_percent_of_the_labels(tmp_path, monkeypatch, over
     """1,316 of 26,320 clips have labels; 600 updates, 100 of them warm-up, is what the release makes."""
     counts = {"labelled.csv": 1316, "unlabelled.csv": 26320 - 1316}
     monkeypatch.setattr(
-        "encoder.lists.read_clips", lambda path, _: [Clip(tmp_path / "clip.mp4", 0)] * counts[path.name]
+        "encoder.training.lists.read_clips",
+        lambda path, _: [Clip(tmp_path / "clip.mp4", 0)] * counts[path.name],
     )
     (tmp_path / "classes.json").write_text('["salto"]', encoding="utf-8")
     data = DataConfig(labelled=tmp_path / "labelled.csv", unlabelled=tmp_path / "unlabelled.csv")

@@ -13,7 +13,7 @@ SCRIPT = """
         return len(os.listdir("/proc/self/task"))
 
     atexit.register(lambda: print("at exit", threads()))  # the first one registered runs last
-    from encoder.processes import leave_process_group_at_exit
+    from encoder.processes.group import leave_process_group_at_exit
     leave_process_group_at_exit()
     torch.distributed.init_process_group("gloo", f"file://{sys.argv[1]}", rank=0, world_size=1)
     import torch._dynamo  # as Accelerate does; takes the group into default arguments if nobody did before
@@ -32,7 +32,7 @@ SCRIPT = """
 
 FAILURE = """
     import sys, torch
-    from encoder.processes import leave_process_group_at_exit
+    from encoder.processes.group import leave_process_group_at_exit
     leave_process_group_at_exit()
     torch.distributed.init_process_group("gloo", f"file://{sys.argv[1]}", rank=0, world_size=1)
     torch.distributed.destroy_process_group = lambda: print("waits for the others")

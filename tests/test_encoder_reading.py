@@ -10,11 +10,11 @@ from encoder_videos import counting_frames, write_direction_set, write_video
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoder.clips import Clip, read_classes, read_clips
-from encoder.data import ClipStream, FrameSource, collate, evaluation_batches, training_batches
-from encoder.elements import TemporalElements
 from encoder.errors import EncoderError
-from encoder.reader import READERS, open_video, read_clip
+from encoder.loading.data import ClipStream, FrameSource, collate, evaluation_batches, training_batches
+from encoder.video.clips import Clip, read_classes, read_clips
+from encoder.video.elements import TemporalElements
+from encoder.video.reader import READERS, open_video, read_clip
 from sefar_mllm.cli import main
 
 ELEMENTS = TemporalElements()

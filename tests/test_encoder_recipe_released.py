@@ -8,12 +8,12 @@ import pytest
 import torch
 from test_encoder_recipes import Recorder, batch, encoder
 
-from encoder.augment import AugmentConfig, Views
-from encoder.data import Batch
-from encoder.elements import TemporalElements
+from encoder.loading.augment import AugmentConfig, Views
+from encoder.loading.data import Batch
 from encoder.recipes.base import RecipeConfig, find_recipe
 from encoder.recipes.sefar_released import SefarReleased
-from encoder.teacher import PseudoLabels
+from encoder.recipes.teacher import PseudoLabels
+from encoder.video.elements import TemporalElements
 
 SLOTS = TemporalElements().slots
 

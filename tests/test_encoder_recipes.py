@@ -7,13 +7,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from encoder.augment import AugmentConfig, Views
-from encoder.data import Batch
 from encoder.errors import EncoderError
-from encoder.losses import adaptive_regulation, ramp_up, weighted_cross_entropy, weighted_squared_error
-from encoder.model import SefarEncoder
+from encoder.loading.augment import AugmentConfig, Views
+from encoder.loading.data import Batch
+from encoder.model.sefar import SefarEncoder
 from encoder.recipes.base import RecipeConfig, find_recipe, recipe_names
-from encoder.teacher import PseudoLabels, Teacher, pseudo_labels
+from encoder.recipes.losses import (
+    adaptive_regulation,
+    ramp_up,
+    weighted_cross_entropy,
+    weighted_squared_error,
+)
+from encoder.recipes.teacher import PseudoLabels, Teacher, pseudo_labels
 
 SEMI = ["sefar", "sefar_released", "mean_teacher", "fixmatch", "svformer"]
 

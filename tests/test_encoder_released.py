@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from encoder.errors import EncoderError
-from encoder.model import SefarEncoder
-from encoder.released import ImportReleasedConfig, import_released
+from encoder.model.released import ImportReleasedConfig, import_released
+from encoder.model.sefar import SefarEncoder
 from sefar_mllm.cli import main
 
 SHAPE = {"image_size": 64, "patch_size": 16, "dim": 128, "depth": 2, "heads": 2}

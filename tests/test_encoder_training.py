@@ -14,14 +14,14 @@ from encoder_videos import write_direction_set
 from safetensors.torch import load_file
 from several_processes import torchrun
 
-from encoder.augment import AugmentConfig
-from encoder.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
-from encoder.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
 from encoder.errors import EncoderError
-from encoder.evaluate import accuracies
-from encoder.model import SefarEncoder
+from encoder.loading.augment import AugmentConfig
+from encoder.model.sefar import SefarEncoder
 from encoder.recipes.base import RecipeConfig
-from encoder.train import train
+from encoder.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
+from encoder.training.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
+from encoder.training.evaluate import accuracies
+from encoder.training.train import train
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "train_encoder.py"
 

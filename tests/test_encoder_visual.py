@@ -11,9 +11,10 @@ from sklearn.datasets import load_sample_image
 from timm.data import create_transform, resolve_data_config
 
 from encoder.errors import EncoderError
-from encoder.model import SefarEncoder
-from encoder.visual import GRID, open_encoder, pool_grid
-from encoder.visual_image import lite0_weights
+from encoder.model.sefar import SefarEncoder
+from encoder.visual.base import GRID, pool_grid
+from encoder.visual.factory import open_encoder
+from encoder.visual.image import lite0_weights
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,11 @@ import transformers as hf
 from encoder_videos import write_direction_set
 from safetensors.torch import load_file, save_file
 
-from encoder.elements import TemporalElements
 from encoder.errors import EncoderError
-from encoder.extract import ExtractConfig, extract
-from encoder.visual import open_encoder, pool_grid
+from encoder.features.extract import ExtractConfig, extract
+from encoder.video.elements import TemporalElements
+from encoder.visual.base import pool_grid
+from encoder.visual.factory import open_encoder
 
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 PICTURE = {**SIZES, "image_size": 28, "patch_size": 7}

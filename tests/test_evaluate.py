@@ -13,15 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mllm_sources import NAMES, easy_questions, easy_store, question_file, tiny_folder
 
-from encoder.store import FeatureStore
-from gym_qa.questions import Question, read_questions
-from sefar_mllm.answers import Answer, read_answers
-from sefar_mllm.controls import circular, other_clips, shifted
+from encoder.features.store import FeatureStore
+from gym_qa.questions.questions import Question, read_questions
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.evaluate import EvaluateConfig, evaluate
-from sefar_mllm.finetune import FinetuneConfig, finetune
-from sefar_mllm.model import LoraOptions
-from sefar_mllm.prompts import PromptConfig
+from sefar_mllm.evaluation.answers import Answer, read_answers
+from sefar_mllm.evaluation.controls import circular, other_clips, shifted
+from sefar_mllm.evaluation.evaluate import EvaluateConfig, evaluate
+from sefar_mllm.finetuning.config import FinetuneConfig
+from sefar_mllm.finetuning.finetune import finetune
+from sefar_mllm.model.lora import LoraOptions
+from sefar_mllm.model.prompts import PromptConfig
 from sefar_mllm.report import read_results
 from sefar_mllm.statistics import wilson_interval
 
@@ -143,16 +144,16 @@ def test_no_question_is_ever_left_out(world, controlled):
 
 
 def test_a_score_that_is_no_number_is_an_answer_that_counts_as_wrong(world, tmp_path, monkeypatch):
-    import sefar_mllm.respond
+    import sefar_mllm.inference.respond
 
-    original = sefar_mllm.respond.score_questions
+    original = sefar_mllm.inference.respond.score_questions
 
     def broken(*args, **more):
         scores = original(*args, **more)
         scores[0] = {name: [float("nan")] * 4 for name in scores[0]}
         return scores
 
-    monkeypatch.setattr(sefar_mllm.respond, "score_questions", broken)
+    monkeypatch.setattr(sefar_mllm.inference.respond, "score_questions", broken)
     metrics = evaluate(configure(world, tmp_path))
     rows = lines(tmp_path / "predictions.jsonl")
     assert len(rows) == metrics["n"] == COUNT

@@ -13,13 +13,13 @@ from encoder_videos import write_video
 from PIL import Image
 from safetensors.torch import load_file
 
-from encoder.clips import ClassInfo, read_clips
-from encoder.elements import TemporalElements
-from encoder.model import SefarEncoder
-from encoder.reader import read_clip
+from encoder.model.sefar import SefarEncoder
+from encoder.video.clips import ClassInfo, read_clips
+from encoder.video.elements import TemporalElements
+from encoder.video.reader import read_clip
 from sefar_mllm.cli import main
-from sefar_mllm.confusion_picture import class_order, confusion_counts
-from sefar_mllm.evaluate_encoder import measures
+from sefar_mllm.evaluation.confusion_picture import class_order, confusion_counts
+from sefar_mllm.evaluation.evaluate_encoder import measures
 from sefar_mllm.statistics import wilson_interval
 
 CLASSES = [

@@ -11,11 +11,11 @@ import torch
 from encoder_videos import counting_frames, write_video
 from fake_cuda import fake_cuda
 
-from encoder.clips import read_clips
-from encoder.data import FrameSource
-from encoder.extract import ExtractConfig, _collated, _ViewInputs, extract
-from encoder.model import SefarEncoder
-from encoder.visual import open_encoder
+from encoder.features.extract import ExtractConfig, _collated, _ViewInputs, extract
+from encoder.loading.data import FrameSource
+from encoder.model.sefar import SefarEncoder
+from encoder.video.clips import read_clips
+from encoder.visual.factory import open_encoder
 
 SHAPE = {"image_size": 32, "patch_size": 8, "dim": 24, "depth": 2, "heads": 2}
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from encoder_videos import write_direction_set
 
-from encoder.clips import Clip
-from encoder.elements import TemporalElements
 from encoder.errors import EncoderError
-from encoder.extract import ExtractConfig, extract
-from encoder.model import SefarEncoder
-from encoder.reader import read_clip
-from encoder.store import FeatureStore
-from encoder.visual import open_encoder
+from encoder.features.extract import ExtractConfig, extract
+from encoder.features.store import FeatureStore
+from encoder.model.sefar import SefarEncoder
+from encoder.video.clips import Clip
+from encoder.video.elements import TemporalElements
+from encoder.video.reader import read_clip
+from encoder.visual.factory import open_encoder
 from sefar_mllm.cli import main
 
 
@@ -78,17 +78,17 @@ def test_the_size_is_told_before_and_is_right(sefar, data, tmp_path, capsys, dty
 
 
 def test_extraction_goes_on_where_it_was_stopped(sefar, data, tmp_path, monkeypatch, capsys):
-    import encoder.extract
+    import encoder.features.extract
 
-    monkeypatch.setattr(encoder.extract, "SHARD_CLIPS", 2)
+    monkeypatch.setattr(encoder.features.extract, "SHARD_CLIPS", 2)
     seen = []
-    original = encoder.extract.read_clips
+    original = encoder.features.extract.read_clips
 
     def stop_after(path, root):
         return original(path, root)[:3]
 
     with monkeypatch.context() as context:
-        context.setattr(encoder.extract, "read_clips", stop_after)
+        context.setattr(encoder.features.extract, "read_clips", stop_after)
         extract(configure(sefar, data, tmp_path / "store"))
     (tmp_path / "store" / "features-00002.safetensors.tmp").write_bytes(b"half a shard")
     before = {p: p.read_bytes() for p in (tmp_path / "store").glob("*.safetensors")}

@@ -17,16 +17,16 @@ from encoder_videos import counting_frames, write_direction_set, write_video
 from PIL import Image
 from several_processes import torchrun
 
-from encoder import cache_writing
-from encoder.cache import FrameCache
-from encoder.clips import Clip
-from encoder.config import DataConfig, ModelConfig, TrainConfig
-from encoder.data import ClipStream, FrameSource, training_batches
-from encoder.elements import TemporalElements
 from encoder.errors import EncoderError
-from encoder.lists import TrainingLists
-from encoder.reader import read_clip
+from encoder.loading import cache_writing
+from encoder.loading.cache import FrameCache
+from encoder.loading.data import ClipStream, FrameSource, training_batches
 from encoder.recipes.base import RecipeConfig
+from encoder.training.config import DataConfig, ModelConfig, TrainConfig
+from encoder.training.lists import TrainingLists
+from encoder.video.clips import Clip
+from encoder.video.elements import TemporalElements
+from encoder.video.reader import read_clip
 from sefar_mllm.cli import main
 
 ELEMENTS = TemporalElements()
@@ -282,10 +282,10 @@ SLOWLY = """
     from pathlib import Path
     import torch
     from jsonargparse import auto_cli
-    from encoder import cache_writing
-    from encoder.config import TrainConfig
-    from encoder.processes import leave_process_group_at_exit
-    from encoder.train import train
+    from encoder.loading import cache_writing
+    from encoder.training.config import TrainConfig
+    from encoder.processes.group import leave_process_group_at_exit
+    from encoder.training.train import train
 
     folder, read = Path(sys.argv[1]), cache_writing.read_clip
     rank = int(os.environ["RANK"])

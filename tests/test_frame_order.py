@@ -9,9 +9,9 @@ import torch
 from encoder_videos import write_direction_set
 
 from encoder.errors import EncoderError
-from encoder.extract import ExtractConfig, extract
-from encoder.model import SefarEncoder
-from encoder.store import FeatureStore
+from encoder.features.extract import ExtractConfig, extract
+from encoder.features.store import FeatureStore
+from encoder.model.sefar import SefarEncoder
 
 IMAGE = "efficientnet-lite0?image_size=32"
 

@@ -14,9 +14,9 @@ import pytest
 from counting_videos import counting_frame, numbers, times, with_matrix, write_source
 from PIL import Image
 
-from gym_qa import cut
-from gym_qa.cut import CutClipsConfig, cut_clips
-from gym_qa.cutting import is_whole
+from gym_qa.cutting import cut
+from gym_qa.cutting.cut import CutClipsConfig, cut_clips
+from gym_qa.cutting.one_clip import is_whole
 from gym_qa.errors import GymQAError
 from sefar_mllm.cli import main
 

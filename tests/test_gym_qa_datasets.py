@@ -8,11 +8,11 @@ import pytest
 from gym_qa_sources import FINEGYM, SOURCES, source
 from published_sets import MAKERS
 
-from gym_qa.build import build_qa
-from gym_qa.official import read_official
-from gym_qa.questions import read_questions
-from gym_qa.sources import DATASETS, DataFiles, read_tables
-from gym_qa.wordings import BY_DATASET, WORDINGS
+from gym_qa.benchmark.build import build_qa
+from gym_qa.datasets.sources import DATASETS, DataFiles, read_tables
+from gym_qa.questions.official import read_official
+from gym_qa.questions.questions import read_questions
+from gym_qa.questions.wordings import BY_DATASET, WORDINGS
 from sefar_mllm.cli import main
 
 

@@ -17,15 +17,15 @@ import pytest
 import yaml
 from gym_qa_sources import source, tables
 
-import gym_qa.prompt
-import gym_qa.reply
-from gym_qa.audit import AuditQAConfig, audit, audit_qa, counts_of_questions, load_questions
-from gym_qa.build import BuildQAConfig, build_qa
+import gym_qa.questions.prompt
+import gym_qa.questions.reply
+from gym_qa.audit.audit import AuditQAConfig, audit, audit_qa, counts_of_questions, load_questions
+from gym_qa.benchmark.build import BuildQAConfig, build_qa
+from gym_qa.datasets.table import read_classes
 from gym_qa.errors import GymQAError
-from gym_qa.exports import ExportQAConfig, export_qa
-from gym_qa.official import read_official
-from gym_qa.questions import Question, read_questions, write_questions
-from gym_qa.table import read_classes
+from gym_qa.exports.export import ExportQAConfig, export_qa
+from gym_qa.questions.official import read_official
+from gym_qa.questions.questions import Question, read_questions, write_questions
 from sefar_mllm.cli import main
 
 #: Texts that other tools could take for something else.
@@ -219,7 +219,7 @@ def test_tags_in_texts_are_escaped_and_the_answers_are_read_all_the_same(odd, tm
         assert row["conversations"][0]["value"] == "<image>\n" + asked.removeprefix("<video>")
         for text in (asked.removeprefix("<video>"), answered):
             assert not any(tag in text for tag in ("<video>", "<image>", "<|im_", "</s>"))
-        assert gym_qa.reply.read_answer(answered, question.options) == question.answer
+        assert gym_qa.questions.reply.read_answer(answered, question.options) == question.answer
 
 
 #: Fields of a task that lmms-eval's guide (docs/task_guide.md) names.
@@ -291,8 +291,10 @@ def test_lmms_eval_task_folder(built, questions, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("form", "answers"), [("lmms-eval", "reply.py"), ("vlmevalkit", "reply.py")])
 def test_the_reader_is_copied_word_for_word(built, tmp_path, form, answers):
     export(built, tmp_path, form)
-    assert (tmp_path / answers).read_bytes() == Path(inspect.getfile(gym_qa.reply)).read_bytes()
-    assert (tmp_path / "prompt.py").read_bytes() == Path(inspect.getfile(gym_qa.prompt)).read_bytes()
+    assert (tmp_path / answers).read_bytes() == Path(inspect.getfile(gym_qa.questions.reply)).read_bytes()
+    assert (tmp_path / "prompt.py").read_bytes() == Path(
+        inspect.getfile(gym_qa.questions.prompt)
+    ).read_bytes()
 
 
 def test_lmms_evals_copy_gives_the_same_verdict_on_every_form(odd, tmp_path):
@@ -301,7 +303,7 @@ def test_lmms_evals_copy_gives_the_same_verdict_on_every_form(odd, tmp_path):
     export(odd, tmp_path / "task", "lmms-eval")
     _, named = load_task(tmp_path / "task", "gym_qa")
     for reply in (form for group in groups for form in group):
-        choice = gym_qa.reply.read_answer(reply, options)
+        choice = gym_qa.questions.reply.read_answer(reply, options)
         for answer in range(4):
             assert named["process_results"]({"options": options, "answer": answer}, [reply]) == {
                 "gym_qa_accuracy": float(choice == answer),

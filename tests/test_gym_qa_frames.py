@@ -11,9 +11,9 @@ from counting_videos import FRAMES, number_of, numbers, write_source
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gym_qa.cutting import Encoding, cut_clip
-from gym_qa.frames import Misplaced, SourceVideo
-from gym_qa.timeline import Timeline, TooShort
+from gym_qa.cutting.frames import Misplaced, SourceVideo
+from gym_qa.cutting.one_clip import Encoding, cut_clip
+from gym_qa.cutting.timeline import Timeline, TooShort
 
 CONTAINERS = {
     "one key frame, mkv": ("a.mkv", "libx264", {"g": "500", "bf": "3"}),

@@ -8,8 +8,8 @@ import re
 import pytest
 from gym_qa_sources import SOURCES, source
 
-from gym_qa.build import build_qa
-from gym_qa.finegym import EVENTS, ClipId
+from gym_qa.benchmark.build import build_qa
+from gym_qa.datasets.finegym import EVENTS, ClipId
 from sefar_mllm.cli import main
 
 

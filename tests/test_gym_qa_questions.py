@@ -10,13 +10,13 @@ from gym_qa_sources import SOURCES, tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gym_qa.attributes import differences, meaning, parse_attributes
-from gym_qa.audit import audit, counts_of
-from gym_qa.balance import balanced
+from gym_qa.audit.audit import audit, counts_of
 from gym_qa.errors import GymQAError
-from gym_qa.policies import POLICIES
-from gym_qa.questions import WORDINGS, build_questions, read_questions, write_questions
-from gym_qa.schedule import largest_schedule, schedule
+from gym_qa.questions.attributes import differences, meaning, parse_attributes
+from gym_qa.questions.balance import balanced
+from gym_qa.questions.policies import POLICIES
+from gym_qa.questions.questions import WORDINGS, build_questions, read_questions, write_questions
+from gym_qa.questions.schedule import largest_schedule, schedule
 
 SCHEDULED = [policy for policy in POLICIES if "frequency-matched" in policy and "one-attribute" not in policy]
 FREE = ["uniform", "same-event", "same-set"]
@@ -100,7 +100,7 @@ def test_blind_guessers_find_the_official_recipe_and_not_the_hard_one(source):
 
 
 def test_one_attribute_options_differ_in_exactly_one():
-    from gym_qa.table import ActionClass, Clip
+    from gym_qa.datasets.table import ActionClass, Clip
 
     names = [f"(FX) salto backward stretched with {turns} twist" for turns in (1, 2, 3, 4, 5)]
     names += ["(FX) salto forward stretched with 1 twist", "(FX) salto backward tucked", "(FX) stag jump"]

@@ -15,18 +15,18 @@ from gym_qa_sources import SOURCES, source, tables
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gym_qa.attributes import Attributes, parse_attributes
-from gym_qa.cliplist import read_labels, write_clip_list
+from gym_qa.datasets.cliplist import read_labels, write_clip_list
+from gym_qa.datasets.finediving import read_finediving, read_finediving_steps
+from gym_qa.datasets.finegym import ClipId, read_annotation, read_categories, read_finegym
+from gym_qa.datasets.scopes import DIRECTION_PAIRS, apply_scope
+from gym_qa.datasets.sources import DataFiles, read_tables
+from gym_qa.datasets.splitlists import read_hmdb51, read_something, read_ucf101
+from gym_qa.datasets.table import ActionClass, Clip, ClipTable, read_classes, write_classes
 from gym_qa.errors import GymQAError
 from gym_qa.files import safe_relative
-from gym_qa.finediving import read_finediving, read_finediving_steps
-from gym_qa.finegym import ClipId, read_annotation, read_categories, read_finegym
-from gym_qa.official import OfficialQuestion, read_official, write_official
-from gym_qa.questions import Question, read_questions, write_questions
-from gym_qa.scopes import DIRECTION_PAIRS, apply_scope
-from gym_qa.sources import DataFiles, read_tables
-from gym_qa.splitlists import read_hmdb51, read_something, read_ucf101
-from gym_qa.table import ActionClass, Clip, ClipTable, read_classes, write_classes
+from gym_qa.questions.attributes import Attributes, parse_attributes
+from gym_qa.questions.official import OfficialQuestion, read_official, write_official
+from gym_qa.questions.questions import Question, read_questions, write_questions
 
 CLIP = "ab_E_-cdefgh_E_000010_000020_A_0001_0002"  # the video's own id holds "_E_"
 VAULT = "ZZZZZZZZZZZ_E_000100_000110_A_0000_0008"

@@ -9,14 +9,14 @@ import sys
 import pytest
 from gym_qa_sources import FINEGYM, SOURCES, source, tables
 
-from gym_qa.audit import AuditQAConfig, audit_qa, wilson
-from gym_qa.build import build_qa
-from gym_qa.cliplist import read_labels
-from gym_qa.official import OfficialQuestion, read_official, write_official
-from gym_qa.policy_table import PolicyTableConfig, policy_table
-from gym_qa.questions import read_questions
-from gym_qa.splits import coverage, label_split
-from gym_qa.table import read_classes
+from gym_qa.audit.audit import AuditQAConfig, audit_qa, wilson
+from gym_qa.benchmark.build import build_qa
+from gym_qa.benchmark.policy_table import PolicyTableConfig, policy_table
+from gym_qa.datasets.cliplist import read_labels
+from gym_qa.datasets.splits import coverage, label_split
+from gym_qa.datasets.table import read_classes
+from gym_qa.questions.official import OfficialQuestion, read_official, write_official
+from gym_qa.questions.questions import read_questions
 from sefar_mllm.cli import main
 
 
@@ -279,7 +279,8 @@ def test_policy_table_shows_balanced_policies_at_a_quarter(name, capsys):
 
 
 def test_the_room_needs_neither_torch_nor_datasets_to_build_and_audit():
-    modules = "gym_qa.build, gym_qa.audit, gym_qa.exports, gym_qa.cut, gym_qa.policy_table"
+    verbs = "benchmark.build", "benchmark.policy_table", "audit.audit", "exports.export", "cutting.cut"
+    modules = ", ".join(f"gym_qa.{verb}" for verb in verbs)
     code = f"import sys, {modules}; print({{'torch', 'datasets', 'transformers'}} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"

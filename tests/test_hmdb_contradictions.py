@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from published_sets import HMDB, hmdb51
 
-from gym_qa.cliplist import read_labels
-from gym_qa.contradictions import class_in
+from gym_qa.datasets.cliplist import read_labels
+from gym_qa.datasets.contradictions import class_in
+from gym_qa.datasets.sources import DataFiles, read_tables
+from gym_qa.datasets.splitlists import read_ucf101
 from gym_qa.errors import GymQAError
-from gym_qa.sources import DataFiles, read_tables
-from gym_qa.splitlists import read_ucf101
 from sefar_mllm.cli import main
 
 TAIL = "_f_cm_np1_ba_med_0.avi"

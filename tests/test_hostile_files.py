@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoder.clips import read_classes
 from encoder.errors import EncoderError
+from encoder.video.clips import read_classes
+from gym_qa.datasets.plainpickle import MOST_VALUES, read_plain_pickle
 from gym_qa.errors import GymQAError
 from gym_qa.files import parse_json, read_json, write_json_lines, write_text
-from gym_qa.plainpickle import MOST_VALUES, read_plain_pickle
-from gym_qa.questions import read_questions
+from gym_qa.questions.questions import read_questions
 from sefar_mllm.cli import main
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.report.results import write_whole
+from sefar_mllm.files import write_whole
 
 
 def nested(make, levels=60):

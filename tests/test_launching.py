@@ -19,10 +19,11 @@ from mllm_sources import easy_questions, easy_store, question_file, tiny_folder
 from test_mllm_finetune import weights
 
 from encoder.errors import EncoderError
-from encoder.launcher import as_if_alone, launched
-from encoder.processes import Processes, join, tell_of_idle_gpus
+from encoder.processes.group import Processes, join, tell_of_idle_gpus
+from encoder.processes.launcher import as_if_alone, launched
 from sefar_mllm.cli import VERBS, main
-from sefar_mllm.finetune import FinetuneConfig, finetune
+from sefar_mllm.finetuning.config import FinetuneConfig
+from sefar_mllm.finetuning.finetune import finetune
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "configs/accelerate"
@@ -170,5 +171,5 @@ def test_what_processes_part_is_put_together_in_order(items, world, monkeypatch)
     parts = [rank.mine(range(items)) for rank in ranks]
     assert sorted(item for part in parts for item in part) == list(range(items))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    monkeypatch.setattr("encoder.processes.gather_object", lambda _: [list(part) for part in parts])
+    monkeypatch.setattr("encoder.processes.group.gather_object", lambda _: [list(part) for part in parts])
     assert all(rank.gather(parts[rank.rank]) == list(range(items)) for rank in ranks)

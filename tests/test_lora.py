@@ -11,7 +11,7 @@ from peft import PeftModel
 from transformers import FalconConfig, FalconForCausalLM
 
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.lora import LoraOptions, add_lora
+from sefar_mllm.model.lora import LoraOptions, add_lora
 
 
 def adapted(family: str = "llama", last_layers: int | None = None, targets: str = "all-linear", **sizes):

@@ -13,8 +13,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 
 from sefar_mllm.cli import main
-from sefar_mllm.lora import LoraOptions, add_lora
-from sefar_mllm.memory import Setup, finetune_memory, layer_activations
+from sefar_mllm.doctor.memory import Setup, finetune_memory, layer_activations
+from sefar_mllm.model.lora import LoraOptions, add_lora
 
 ROOT = Path(__file__).parents[1]
 VICUNA = ROOT / "configs/mllm/vicuna-7b-shape"

@@ -11,8 +11,8 @@ import av
 import numpy as np
 import pytest
 
+from gym_qa.datasets.finegym import read_finegym
 from gym_qa.errors import GymQAError
-from gym_qa.finegym import read_finegym
 from gym_qa.minigym import ELEMENTS, MiniGymConfig, dataset, make_minigym
 from gym_qa.minigym.body import INDEX, JOINTS
 from gym_qa.minigym.dataset import render_clip, write_video

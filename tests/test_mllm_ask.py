@@ -15,17 +15,19 @@ from mllm_sources import QUESTION, question_file, tiny_folder
 from PIL import Image
 
 from encoder.errors import EncoderError
-from encoder.extract import ExtractConfig, extract
-from encoder.model import SefarEncoder
-from gym_qa.questions import Question
-from sefar_mllm.ask import Watcher
+from encoder.features.extract import ExtractConfig, extract
+from encoder.model.sefar import SefarEncoder
+from gym_qa.questions.questions import Question
 from sefar_mllm.cli import main
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.finetune import FinetuneConfig, finetune
-from sefar_mllm.model import LoraOptions, SefarMLLM
-from sefar_mllm.multiple_choice import choose, score_questions
-from sefar_mllm.prompts import PromptConfig
-from sefar_mllm.strip import write_strip
+from sefar_mllm.finetuning.config import FinetuneConfig
+from sefar_mllm.finetuning.finetune import finetune
+from sefar_mllm.inference.frame_strip import write_strip
+from sefar_mllm.inference.multiple_choice import choose, score_questions
+from sefar_mllm.inference.video_qa import VideoQA
+from sefar_mllm.model.lora import LoraOptions
+from sefar_mllm.model.mllm import SefarMLLM
+from sefar_mllm.model.prompts import PromptConfig
 
 OPTIONS = ("salto forward tucked", "salto backward piked")
 
@@ -66,7 +68,7 @@ def make_world(folder: Path) -> Path:
 
 def expected(world: Path, clip: str) -> list[float]:
     """Probabilities of the options, from the stored features."""
-    from encoder.store import FeatureStore
+    from encoder.features.store import FeatureStore
 
     model = SefarMLLM.from_pretrained(world / "model")
     question = Question("q", clip, QUESTION, OPTIONS, 0)
@@ -76,8 +78,7 @@ def expected(world: Path, clip: str) -> list[float]:
 
 
 def test_five_lines_of_python_answer_as_the_evaluation_does(world, tmp_path):
-    model = SefarMLLM.from_pretrained(world / "model")
-    answer = model.ask(world / "videos" / "clip3.mp4", QUESTION, OPTIONS)
+    answer = VideoQA.from_pretrained(world / "model").ask(world / "videos" / "clip3.mp4", QUESTION, OPTIONS)
     assert answer.probabilities == pytest.approx(expected(world, "clip3"), abs=1e-4)
     assert answer.text == OPTIONS[int(np.argmax(answer.probabilities))]
     assert sum(answer.probabilities) == pytest.approx(1)
@@ -87,19 +88,19 @@ def test_five_lines_of_python_answer_as_the_evaluation_does(world, tmp_path):
 
 def test_the_frames_looked_at_are_the_middles_of_the_clip(world, tmp_path):
     video = write_video(tmp_path / "count.mp4", counting_frames(40), fps=20)
-    model = SefarMLLM.from_pretrained(world / "model")
-    seen = model.ask(video, QUESTION, OPTIONS).seen
+    qa = VideoQA.from_pretrained(world / "model")
+    seen = qa.ask(video, QUESTION, OPTIONS).seen
     middles = [5 * i + 2 for i in range(8)]
     assert seen.seconds == pytest.approx([i / 20 for i in middles])
     greys = seen.frames.mean((1, 2, 3))
     assert greys == pytest.approx([20 + 4 * i for i in middles], abs=2)
-    part = model.ask(video, QUESTION, OPTIONS, start=1.0, end=1.8).seen
+    part = qa.ask(video, QUESTION, OPTIONS, start=1.0, end=1.8).seen
     assert part.seconds == pytest.approx([1.0 + (2 * i + 1) / 20 for i in range(8)])
     assert part.frames.mean((1, 2, 3)) == pytest.approx([20 + 4 * (21 + 2 * i) for i in range(8)], abs=2)
 
 
 def test_without_options_the_model_writes(world):
-    answer = SefarMLLM.from_pretrained(world / "model").ask(world / "videos" / "clip0.mp4", QUESTION)
+    answer = VideoQA.from_pretrained(world / "model").ask(world / "videos" / "clip0.mp4", QUESTION)
     assert isinstance(answer.text, str)
     assert (answer.choice, answer.probabilities) == (None, [])
 
@@ -107,11 +108,11 @@ def test_without_options_the_model_writes(world):
 def test_another_encoder_is_refused_and_a_moved_one_is_not(world, tmp_path):
     model = SefarMLLM.from_pretrained(world / "model")
     moved = shutil.copytree(world / "encoder", tmp_path / "moved")
-    assert Watcher(model, f"sefar:{moved}").encoder.fingerprint == model.settings.encoder.fingerprint
+    assert VideoQA(model, f"sefar:{moved}").encoder.fingerprint == model.settings.encoder.fingerprint
     with pytest.raises(SefarMLLMError, match=r"is not the one .* was trained with"):
-        Watcher(model, f"sefar:{moved}?tokens=clip")
+        VideoQA(model, f"sefar:{moved}?tokens=clip")
     with pytest.raises(EncoderError, match="nowhere"):
-        Watcher(model, "sefar:/nowhere")
+        VideoQA(model, "sefar:/nowhere")
 
 
 def test_the_verb_prints_the_answer_and_saves_the_frames(world, tmp_path, capsys):
@@ -222,11 +223,11 @@ def test_what_goes_with_no_question_is_refused(world, tmp_path, capsys):
         question = [str(world / "videos" / "clip2.mp4"), QUESTION, "--options", options]
         assert main(["ask", *question, *arguments]) == 2
         assert message in capsys.readouterr().err
-    model = SefarMLLM.from_pretrained(world / "model")
+    qa = VideoQA.from_pretrained(world / "model")
     with pytest.raises(SefarMLLMError, match="a blank option"):
-        model.ask(world / "videos" / "clip0.mp4", QUESTION, ["a", " "])
+        qa.ask(world / "videos" / "clip0.mp4", QUESTION, ["a", " "])
     with pytest.raises(SefarMLLMError, match="got nan s"):
-        model.ask(world / "videos" / "clip0.mp4", QUESTION, start=float("nan"))
+        qa.ask(world / "videos" / "clip0.mp4", QUESTION, start=float("nan"))
 
 
 def test_from_any_folder_and_after_a_move(tmp_path, monkeypatch):
@@ -235,22 +236,21 @@ def test_from_any_folder_and_after_a_move(tmp_path, monkeypatch):
     home.mkdir()
     monkeypatch.chdir(home)
     make_world(Path())
-    model = SefarMLLM.from_pretrained("model")
-    answer = model.ask("videos/clip3.mp4", QUESTION, OPTIONS)
+    qa = VideoQA.from_pretrained("model")
+    answer = qa.ask("videos/clip3.mp4", QUESTION, OPTIONS)
     monkeypatch.chdir(tmp_path)
-    loaded = SefarMLLM.from_pretrained("home/model")
-    assert loaded.settings == model.settings
+    loaded = VideoQA.from_pretrained("home/model")
+    assert loaded.model.settings == qa.model.settings
     assert loaded.ask("home/videos/clip3.mp4", QUESTION, OPTIONS).probabilities == answer.probabilities
-    loaded.save_pretrained(tmp_path / "elsewhere" / "copy")
+    loaded.model.save_pretrained(tmp_path / "elsewhere" / "copy")
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert Watcher(SefarMLLM.from_pretrained("copy")).encoder.fingerprint
+    assert VideoQA.from_pretrained("copy").encoder.fingerprint
     moved = (tmp_path / "home").rename(tmp_path / "moved")
-    loaded = SefarMLLM.from_pretrained(moved / "model")
-    assert loaded.settings.language_model == str(moved / "lm")
+    loaded = VideoQA.from_pretrained(moved / "model")
+    assert loaded.model.settings.language_model == str(moved / "lm")
     assert loaded.ask(moved / "videos/clip3.mp4", QUESTION, OPTIONS).probabilities == answer.probabilities
     shutil.rmtree(moved / "encoder")
-    loaded = SefarMLLM.from_pretrained(moved / "model")
     with pytest.raises(EncoderError, match=r"encoder: not a SeFAR encoder.*--encoder says where"):
-        loaded.ask(moved / "videos/clip3.mp4", QUESTION, OPTIONS)
+        VideoQA.from_pretrained(moved / "model")
     with pytest.raises(SefarMLLMError, match="no such folder"):
         SefarMLLM.from_pretrained(tmp_path / "elsewhere" / "copy")

@@ -10,15 +10,18 @@ from mllm_sources import QUESTION, easy_questions, easy_store, question_file, ti
 from safetensors.torch import load_file
 from test_mllm_finetune import config, log, weights
 
-import sefar_mllm.trainer
+import sefar_mllm.finetuning.trainer
 from projector.standardize import Standardize
-from sefar_mllm.align import answer_embeddings
-from sefar_mllm.checkpoint import ADAPTER_WEIGHTS
-from sefar_mllm.dataset import FinetuneDataset, first_views
-from sefar_mllm.finetune import finetune
-from sefar_mllm.language_model import load_language_model
-from sefar_mllm.model import LoraOptions, MLLMConfig, SefarMLLM
-from sefar_mllm.prompts import VIDEO_ID, PromptConfig, Prompter
+from sefar_mllm.finetuning.align import answer_embeddings
+from sefar_mllm.finetuning.dataset import FinetuneDataset
+from sefar_mllm.finetuning.finetune import finetune
+from sefar_mllm.model.checkpoint import ADAPTER_WEIGHTS
+from sefar_mllm.model.config import MLLMConfig
+from sefar_mllm.model.features import first_views
+from sefar_mllm.model.language_model import load_language_model
+from sefar_mllm.model.lora import LoraOptions
+from sefar_mllm.model.mllm import SefarMLLM
+from sefar_mllm.model.prompts import VIDEO_ID, PromptConfig, Prompter
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +96,7 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best(wo
             {key: [float(o == pick) for o in range(4)] for key in ("text_pmi", "text_sum")} for pick in picks
         ]
 
-    monkeypatch.setattr(sefar_mllm.trainer, "score_questions", made_up)
+    monkeypatch.setattr(sefar_mllm.finetuning.trainer, "score_questions", made_up)
     run = finetune(
         config(
             world,

@@ -1,6 +1,7 @@
 """Every kind of language model: trained, saved, loaded, scored as one plain pass per option scores, merged.
 
-One tiny random model for each way in which families differ; see `sefar_mllm.scoring` and `sefar_mllm.head`.
+One tiny random model for each way in which families differ; see `sefar_mllm.inference.likelihood` and
+`sefar_mllm.model.head`.
 """
 
 from __future__ import annotations
@@ -27,20 +28,22 @@ from transformers import (
     AutoModelForSeq2SeqLM,
 )
 
-import sefar_mllm.generation
-from gym_qa.questions import Question
+import sefar_mllm.inference.generation
+from gym_qa.questions.questions import Question
 from projector.build import ProjectorSpec, build_projector
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.finetune import FinetuneConfig, finetune
-from sefar_mllm.generation import generate_replies, said
-from sefar_mllm.language_model import load_language_model
-from sefar_mllm.lora import LoraOptions, add_lora
-from sefar_mllm.merge import MergeConfig, merge
-from sefar_mllm.model import MLLMConfig, SefarMLLM
-from sefar_mllm.multiple_choice import ask, score_questions
-from sefar_mllm.prompts import VIDEO_ID, PromptConfig
-from sefar_mllm.scoring import log_likelihoods, settle_frequencies
-from sefar_mllm.suitable import embedding_width, most_positions
+from sefar_mllm.finetuning.config import FinetuneConfig
+from sefar_mllm.finetuning.finetune import finetune
+from sefar_mllm.inference.generation import generate_replies, said
+from sefar_mllm.inference.likelihood import log_likelihoods, settle_frequencies
+from sefar_mllm.inference.multiple_choice import ask, score_questions
+from sefar_mllm.model.config import MLLMConfig
+from sefar_mllm.model.language_model import load_language_model
+from sefar_mllm.model.lora import LoraOptions, add_lora
+from sefar_mllm.model.merge import MergeConfig, merge
+from sefar_mllm.model.mllm import SefarMLLM
+from sefar_mllm.model.prompts import VIDEO_ID, PromptConfig
+from sefar_mllm.model.suitable import embedding_width, most_positions
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ def test_kind(world, tmp_path, capsys, name):
 @pytest.mark.parametrize("name", KINDS)
 def test_replies_are_those_of_full_passes(tmp_path, monkeypatch, name):
     """To prompts of several lengths in one batch, by the library's cache where it can be used."""
-    monkeypatch.setattr(sefar_mllm.generation, "NEW_TOKENS", 4)
+    monkeypatch.setattr(sefar_mllm.inference.generation, "NEW_TOKENS", 4)
     kind = KINDS[name]
     causal = tiny_causal(kind.family, spread=0.3, **kind.sizes)
     spec = ProjectorSpec("mlp", 8, embedding_width(causal.config), 3, 3)

@@ -14,20 +14,22 @@ from mllm_sources import NAMES, easy_questions, easy_store, question_file, tiny_
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from encoder.store import FeatureStore
-from gym_qa.questions import read_questions
+from encoder.features.store import FeatureStore
+from gym_qa.questions.questions import read_questions
 from projector.standardize import Standardize
-from sefar_mllm.checkpoint import ADAPTER_WEIGHTS, PROJECTOR_WEIGHTS
 from sefar_mllm.cli import main
-from sefar_mllm.dataset import FinetuneDataset, collate
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.evaluate import EvaluateConfig, evaluate
-from sefar_mllm.finetune import FinetuneConfig, build_trainer, finetune
-from sefar_mllm.merge import MergeConfig, merge
-from sefar_mllm.model import LoraOptions, SefarMLLM
-from sefar_mllm.prompts import VIDEO_ID, PromptConfig, Prompter
+from sefar_mllm.evaluation.evaluate import EvaluateConfig, evaluate
+from sefar_mllm.finetuning.config import FinetuneConfig
+from sefar_mllm.finetuning.dataset import FinetuneDataset, collate
+from sefar_mllm.finetuning.finetune import build_trainer, finetune
+from sefar_mllm.finetuning.trainer import MetricsFile, MLLMTrainer, rate
+from sefar_mllm.model.checkpoint import ADAPTER_WEIGHTS, PROJECTOR_WEIGHTS
+from sefar_mllm.model.lora import LoraOptions
+from sefar_mllm.model.merge import MergeConfig, merge
+from sefar_mllm.model.mllm import SefarMLLM
+from sefar_mllm.model.prompts import VIDEO_ID, PromptConfig, Prompter
 from sefar_mllm.statistics import wilson_interval
-from sefar_mllm.trainer import MetricsFile, MLLMTrainer, rate
 
 QUIET = {"disable_tqdm": True, "logging_steps": 1}
 

@@ -10,9 +10,9 @@ from mllm_sources import easy_questions, easy_store
 from test_mllm_scoring import tiny_model
 from transformers import GenerationConfig
 
-from gym_qa.reply import read_answer
-from sefar_mllm.generation import NEW_TOKENS, generate_replies
-from sefar_mllm.scoring import log_likelihoods
+from gym_qa.questions.reply import read_answer
+from sefar_mllm.inference.generation import NEW_TOKENS, generate_replies
+from sefar_mllm.inference.likelihood import log_likelihoods
 
 
 def test_replies_are_greedy_and_batching_changes_none(tmp_path):

@@ -13,12 +13,12 @@ from mllm_sources import easy_questions, easy_store, question_file, tiny_folder
 from test_mllm_finetune import config
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import sefar_mllm.hub
+import sefar_mllm.model.hub
 from sefar_mllm.cli import main
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.finetune import finetune
-from sefar_mllm.merge import MergeConfig, merge
-from sefar_mllm.model import SefarMLLM
+from sefar_mllm.finetuning.finetune import finetune
+from sefar_mllm.model.merge import MergeConfig, merge
+from sefar_mllm.model.mllm import SefarMLLM
 
 
 class Hub:
@@ -46,8 +46,8 @@ class Hub:
 @pytest.fixture
 def hub(tmp_path, monkeypatch) -> Hub:
     stub = Hub(tmp_path / "hub")
-    monkeypatch.setattr(sefar_mllm.hub, "HfApi", lambda: stub)
-    monkeypatch.setattr(sefar_mllm.hub, "snapshot_download", lambda name: str(stub.folder / name))
+    monkeypatch.setattr(sefar_mllm.model.hub, "HfApi", lambda: stub)
+    monkeypatch.setattr(sefar_mllm.model.hub, "snapshot_download", lambda name: str(stub.folder / name))
     return stub
 
 
@@ -89,7 +89,7 @@ def test_the_adapter_goes_without_the_states_of_its_steps(trained, hub, tmp_path
     values = json.loads((run / "sefar_mllm.json").read_text(encoding="utf-8"))
     values["language_model"] = "owner/language-model"
     (run / "sefar_mllm.json").write_text(json.dumps(values), encoding="utf-8")
-    sefar_mllm.hub.push(sefar_mllm.hub.PushConfig(run, "me/adapter"))
+    sefar_mllm.model.hub.push(sefar_mllm.model.hub.PushConfig(run, "me/adapter"))
     there = {
         str(file.relative_to(hub.folder / "me/adapter")) for file in hub.folder.rglob("*") if file.is_file()
     }
@@ -114,7 +114,7 @@ def test_no_folder_of_this_machine_goes_along(trained, hub, tmp_path):
     }
     facts = {"options": {**options, "trainer": {"dir": [str(tmp_path / "secret")]}, "output": "runs/x"}}
     (run / "options.json").write_text(json.dumps(facts), encoding="utf-8")
-    sefar_mllm.hub.push(sefar_mllm.hub.PushConfig(run, "me/mllm"))
+    sefar_mllm.model.hub.push(sefar_mllm.model.hub.PushConfig(run, "me/mllm"))
     there = hub.folder / "me/mllm"
     for name in [file.name for file in there.iterdir() if file.suffix == ".json"]:
         text = (there / name).read_text(encoding="utf-8")
@@ -136,11 +136,11 @@ def test_from_python(trained, hub):
 
 def test_what_cannot_be_pushed_or_found_is_named(tmp_path, monkeypatch):
     with pytest.raises(SefarMLLMError, match="not a readable checkpoint"):
-        sefar_mllm.hub.push(sefar_mllm.hub.PushConfig(tmp_path, "me/mllm"))
+        sefar_mllm.model.hub.push(sefar_mllm.model.hub.PushConfig(tmp_path, "me/mllm"))
 
     def out_of_reach(name: str) -> str:
         raise OSError("out of reach")
 
-    monkeypatch.setattr(sefar_mllm.hub, "snapshot_download", out_of_reach)
+    monkeypatch.setattr(sefar_mllm.model.hub, "snapshot_download", out_of_reach)
     with pytest.raises(SefarMLLMError, match=r"'nobody/nothing': there is no such folder.*out of reach"):
         SefarMLLM.from_pretrained("nobody/nothing")

@@ -12,9 +12,9 @@ import torch
 from mllm_sources import easy_questions, easy_store, question_file, tiny_folder
 from test_mllm_finetune import config, weights
 
-from sefar_mllm.evaluate import EvaluateConfig, evaluate
-from sefar_mllm.finetune import finetune
-from sefar_mllm.language_model import EMBEDDED, load_language_model, load_tokenizer
+from sefar_mllm.evaluation.evaluate import EvaluateConfig, evaluate
+from sefar_mllm.finetuning.finetune import finetune
+from sefar_mllm.model.language_model import EMBEDDED, load_language_model, load_tokenizer
 
 ROOT = Path(__file__).parents[1]
 

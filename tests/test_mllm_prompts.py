@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mllm_sources import NAMES, QUESTION, tiny_tokenizer
 
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.prompts import IGNORED, VICUNA_SYSTEM, VIDEO_ID, Encoded, PromptConfig, Prompter
+from sefar_mllm.model.prompts import IGNORED, VICUNA_SYSTEM, VIDEO_ID, Encoded, PromptConfig, Prompter
 
 TOKENIZER = tiny_tokenizer()
 OPTIONS = NAMES[:4]

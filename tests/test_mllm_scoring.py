@@ -10,10 +10,12 @@ from mllm_sources import easy_questions, easy_store, tiny_causal, tiny_tokenizer
 
 from projector.build import ProjectorSpec, build_projector
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.model import LoraOptions, MLLMConfig, SefarMLLM, add_lora
-from sefar_mllm.multiple_choice import choose, headline, score_questions
-from sefar_mllm.prompts import VIDEO_ID, PromptConfig
-from sefar_mllm.scoring import Tree, log_likelihoods
+from sefar_mllm.inference.likelihood import Tree, log_likelihoods
+from sefar_mllm.inference.multiple_choice import choose, headline, score_questions
+from sefar_mllm.model.config import MLLMConfig
+from sefar_mllm.model.lora import LoraOptions
+from sefar_mllm.model.mllm import SefarMLLM, add_lora
+from sefar_mllm.model.prompts import VIDEO_ID, PromptConfig
 
 SPEC = ProjectorSpec("mlp", 8, 32, 3, 3)
 

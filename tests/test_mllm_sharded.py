@@ -19,10 +19,13 @@ from several_processes import torchrun
 from test_mllm_finetune import log, weights
 
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.finetune import FinetuneConfig, finetune
-from sefar_mllm.language_model import load_language_model
-from sefar_mllm.model import LoraOptions, MLLMConfig, SefarMLLM
-from sefar_mllm.prompts import PromptConfig
+from sefar_mllm.finetuning.config import FinetuneConfig
+from sefar_mllm.finetuning.finetune import finetune
+from sefar_mllm.model.config import MLLMConfig
+from sefar_mllm.model.language_model import load_language_model
+from sefar_mllm.model.lora import LoraOptions
+from sefar_mllm.model.mllm import SefarMLLM
+from sefar_mllm.model.prompts import PromptConfig
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "tests/sharded_run.py"

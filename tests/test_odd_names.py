@@ -12,15 +12,15 @@ from encoder_videos import write_video
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoder.clips import read_clips, read_numbered_clips
-from encoder.reader import read_clip
-from encoder.visual import EncoderSpec
-from gym_qa.cliplist import path_cell, read_label_list, read_labels, write_clip_list
-from gym_qa.cutting import is_whole
+from encoder.video.clips import read_clips, read_numbered_clips
+from encoder.video.reader import read_clip
+from encoder.visual.base import EncoderSpec
+from gym_qa.cutting.one_clip import is_whole
+from gym_qa.datasets.cliplist import path_cell, read_label_list, read_labels, write_clip_list
+from gym_qa.datasets.table import ActionClass, Clip, ClipTable
 from gym_qa.errors import GymQAError
 from gym_qa.files import safe_relative
-from gym_qa.table import ActionClass, Clip, ClipTable
-from sefar_mllm.compare import slug
+from sefar_mllm.experiments.compare import slug
 
 FRAMES = np.zeros((8, 48, 64, 3), np.uint8)
 

@@ -10,10 +10,11 @@ from mllm_sources import easy_questions, easy_store, question_file, tiny_folder
 
 from sefar_mllm.cli import main
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.finetune import FinetuneConfig, finetune
-from sefar_mllm.model import LoraOptions
-from sefar_mllm.options import check_options
-from sefar_mllm.prompts import PromptConfig
+from sefar_mllm.finetuning.config import FinetuneConfig
+from sefar_mllm.finetuning.finetune import finetune
+from sefar_mllm.inference.options import check_options
+from sefar_mllm.model.lora import LoraOptions
+from sefar_mllm.model.prompts import PromptConfig
 
 FAULTS = {
     "empty": ("leap", "", "salto", "turn"),

@@ -10,16 +10,16 @@ import pytest
 from numbered_videos import SIZE, number_in, picture
 from PIL import Image
 
-from encoder.cache import FrameCache
-from encoder.clips import Clip, read_clips
-from encoder.elements import TemporalElements
 from encoder.errors import EncoderError
-from encoder.reader import open_video, read_clip, read_timed_clip
-from encoder.scan import scan_clips
-from gym_qa.questions import Question
-from sefar_mllm.ask_verb import find_clips
+from encoder.loading.cache import FrameCache
+from encoder.loading.scan import scan_clips
+from encoder.video.clips import Clip, read_clips
+from encoder.video.elements import TemporalElements
+from encoder.video.reader import open_video, read_clip, read_timed_clip
+from gym_qa.questions.questions import Question
 from sefar_mllm.cli import main
 from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.inference.ask import find_clips
 
 
 def write_pictures(folder: Path, numbers: range, form: str = "{:05}.png") -> Path:

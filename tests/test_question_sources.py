@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from published_sets import MAKERS
 
-from gym_qa.questions import read_questions, write_questions
-from sefar_mllm.answers import Answer
+from gym_qa.questions.questions import read_questions, write_questions
 from sefar_mllm.cli import main
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.question_set import QuestionSet
-from sefar_mllm.scored import Scored, difference
+from sefar_mllm.evaluation.answers import Answer
+from sefar_mllm.evaluation.question_set import QuestionSet
+from sefar_mllm.evaluation.scored import Scored, difference
 from sefar_mllm.statistics import clustered_bootstrap, paired_difference
 
 

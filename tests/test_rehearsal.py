@@ -21,13 +21,13 @@ from mllm_sources import NAMES, QUESTION, question_file, tiny_folder
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from encoder.config import TrainConfig
-from encoder.model import SefarEncoder
-from gym_qa.questions import Question
-from sefar_mllm.checkpoint import ADAPTER_WEIGHTS, CONFIG, PROJECTOR_WEIGHTS
+from encoder.model.sefar import SefarEncoder
+from encoder.training.config import TrainConfig
+from gym_qa.questions.questions import Question
 from sefar_mllm.cli import main
-from sefar_mllm.model import SefarMLLM
-from sefar_mllm.self_test import small_vicuna
+from sefar_mllm.doctor.self_test import small_vicuna
+from sefar_mllm.model.checkpoint import ADAPTER_WEIGHTS, CONFIG, PROJECTOR_WEIGHTS
+from sefar_mllm.model.mllm import SefarMLLM
 
 ROOT = Path(__file__).parents[1]
 MLLM = sorted((ROOT / "configs/mllm").glob("*.yaml"))

@@ -22,10 +22,10 @@ from safetensors.torch import load_file
 from several_processes import torchrun
 from test_mllm_sharded import launch
 
-from sefar_mllm.checkpoint import ADAPTER_WEIGHTS, PROJECTOR_WEIGHTS
-from sefar_mllm.evaluate import EvaluateConfig, evaluate
-from sefar_mllm.finetune import FinetuneConfig
-from sefar_mllm.self_test import small_vicuna
+from sefar_mllm.doctor.self_test import small_vicuna
+from sefar_mllm.evaluation.evaluate import EvaluateConfig, evaluate
+from sefar_mllm.finetuning.config import FinetuneConfig
+from sefar_mllm.model.checkpoint import ADAPTER_WEIGHTS, PROJECTOR_WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 RUN = ROOT / "configs/mllm/vicuna-7b-qlora.yaml"

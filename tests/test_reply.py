@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gym_qa import reply as reply_file
-from gym_qa.prompt import escaped
-from gym_qa.reply import read_answer
+from gym_qa.questions import reply as reply_file
+from gym_qa.questions.prompt import escaped
+from gym_qa.questions.reply import read_answer
 
 FORMS = json.loads(Path(__file__).with_name("reply_forms.json").read_text("utf-8"))
 OPTIONS, NAMES_C, UNREADABLE = FORMS.values()

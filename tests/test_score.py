@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from gym_qa.questions import Question, write_questions
-from sefar_mllm.answers import read_answers
+from gym_qa.questions.questions import Question, write_questions
 from sefar_mllm.cli import main
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.question_set import QuestionSet
+from sefar_mllm.evaluation.answers import read_answers
+from sefar_mllm.evaluation.question_set import QuestionSet
+from sefar_mllm.evaluation.score import ScoreConfig, score
+from sefar_mllm.evaluation.scored import difference
 from sefar_mllm.report import read_results
-from sefar_mllm.score import ScoreConfig, score
-from sefar_mllm.scored import difference
 
 NAMES = ("salto forward tucked", "salto backward piked with 1 turn", "giant circle backward", "switch leap")
 N = 40

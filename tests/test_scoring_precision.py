@@ -8,13 +8,14 @@ from mllm_sources import easy_questions, easy_store, tiny_causal, tiny_tokenizer
 from torch.nn import functional as F
 
 from projector.build import ProjectorSpec, build_projector
-from sefar_mllm.head import chosen_logits
-from sefar_mllm.language_model import EMBEDDED
-from sefar_mllm.lora import LoraOptions, add_lora
-from sefar_mllm.model import MLLMConfig, SefarMLLM
-from sefar_mllm.multiple_choice import score_questions
-from sefar_mllm.prompts import PromptConfig
-from sefar_mllm.respond import autocast
+from sefar_mllm.inference.multiple_choice import score_questions
+from sefar_mllm.inference.respond import autocast
+from sefar_mllm.model.config import MLLMConfig
+from sefar_mllm.model.head import chosen_logits
+from sefar_mllm.model.language_model import EMBEDDED
+from sefar_mllm.model.lora import LoraOptions, add_lora
+from sefar_mllm.model.mllm import SefarMLLM
+from sefar_mllm.model.prompts import PromptConfig
 
 
 def test_the_embedded_model_in_bfloat16(tmp_path):

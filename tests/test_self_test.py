@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-import sefar_mllm.self_test
+import sefar_mllm.doctor.self_test
 from sefar_mllm.cli import main
+from sefar_mllm.doctor.self_test import self_test
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.self_test import self_test
 
 
 def test_a_failing_step_is_named_and_what_it_said_is_shown(monkeypatch, capsys):
@@ -16,7 +16,7 @@ def test_a_failing_step_is_named_and_what_it_said_is_shown(monkeypatch, capsys):
         yield "train", lambda: print("half way") or [][0]
         yield "never reached", lambda: pytest.fail("went on")
 
-    monkeypatch.setattr(sefar_mllm.self_test, "steps", broken)
+    monkeypatch.setattr(sefar_mllm.doctor.self_test, "steps", broken)
     with pytest.raises(SefarMLLMError, match="self-test: train: IndexError: list index out of range"):
         self_test("cpu")
     said = capsys.readouterr().out

@@ -15,11 +15,11 @@ from mllm_sources import easy_questions, question_file, tiny_folder
 from several_processes import torchrun
 from test_mllm_finetune import log
 
-from encoder.model import SefarEncoder
-from encoder.store import FeatureStore
-from gym_qa.questions import Question, read_questions
-from sefar_mllm.beginning import drawn
+from encoder.features.store import FeatureStore
+from encoder.model.sefar import SefarEncoder
+from gym_qa.questions.questions import Question, read_questions
 from sefar_mllm.cli import main
+from sefar_mllm.finetuning.beginning import drawn
 
 SCRIPT = Path(__file__).parent / "shared_run.py"
 CLIPS = 7

@@ -13,31 +13,31 @@ import yaml
 from encoder_videos import fading_frames, write_direction_set, write_video
 from PIL import Image
 
-import sefar_mllm.study.verb as verb
-from encoder.clips import read_classes, read_clips
-from encoder.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
-from encoder.data import FrameSource, evaluation_batches
-from encoder.elements import TemporalElements
-from encoder.perturb import PERTURBATIONS
+import sefar_mllm.experiments.study.verb as verb
+from encoder.loading.data import FrameSource, evaluation_batches
 from encoder.recipes.base import RecipeConfig, recipe_names
-from encoder.train import train
-from encoder.visual_sefar import load_sefar
-from gym_qa.cliplist import read_labels
+from encoder.recipes.perturb import PERTURBATIONS
+from encoder.training.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
+from encoder.training.train import train
+from encoder.video.clips import read_classes, read_clips
+from encoder.video.elements import TemporalElements
+from encoder.visual.sefar import load_sefar
+from gym_qa.datasets.cliplist import read_labels
+from gym_qa.datasets.sources import DataFiles
 from gym_qa.minigym import ELEMENTS, MiniGymConfig, make_minigym
-from gym_qa.sources import DataFiles
 from sefar_mllm.cli import main
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.study import StudyConfig, study
-from sefar_mllm.study.data import mirror_classes, write_lists
-from sefar_mllm.study.picture import binned
-from sefar_mllm.study.plan import Column, changed
-from sefar_mllm.study.probes import (
+from sefar_mllm.experiments.study import StudyConfig, study
+from sefar_mllm.experiments.study.data import mirror_classes, write_lists
+from sefar_mllm.experiments.study.picture import binned
+from sefar_mllm.experiments.study.plan import Column, changed
+from sefar_mllm.experiments.study.probes import (
     accuracy_by_confidence,
     accuracy_in_other_orders,
     direction_confusion,
     prediction_times,
 )
-from sefar_mllm.study.studies import STUDIES
+from sefar_mllm.experiments.study.studies import STUDIES
 
 SETTINGS = {
     "output": "unused",
@@ -338,7 +338,7 @@ def test_the_parts_of_minigym(name, minigym, tmp_path):
 
 
 def test_mirror_classes_go_both_ways(minigym, tmp_path):
-    from gym_qa.table import read_classes as read_coded
+    from gym_qa.datasets.table import read_classes as read_coded
 
     lists = write_lists(tmp_path, minigym, Column("all"), 0.3, 0, tmp_path, False)
     mirrors = mirror_classes(read_coded(lists.classes))

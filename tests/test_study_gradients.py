@@ -10,11 +10,11 @@ import torch
 from encoder_videos import write_direction_set
 from test_encoder_training import options
 
-from encoder.checkpoint import load_checkpoint
-from encoder.config import TrainConfig
-from encoder.data import derive_seed
-from encoder.train import Training, train
-from sefar_mllm.study.gradients import compared, gradient_shares, loss_gradients
+from encoder.loading.data import derive_seed
+from encoder.training.checkpoint import load_checkpoint
+from encoder.training.config import TrainConfig
+from encoder.training.train import Training, train
+from sefar_mllm.experiments.study.gradients import compared, gradient_shares, loss_gradients
 
 # 12 updates in 4 epochs, the first of them on labels alone.
 FIRST, TOTAL = 3, 12

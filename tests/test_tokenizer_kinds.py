@@ -16,17 +16,19 @@ from test_mllm_finetune import config, log
 from tokenizer_kinds import CHAT_TEMPLATE, KINDS, byte_level, language_model_of, llama, tokenizer_of
 from transformers import AutoTokenizer
 
-from gym_qa.questions import Question
-from gym_qa.reply import read_answer
+from gym_qa.questions.questions import Question
+from gym_qa.questions.reply import read_answer
 from projector.build import ProjectorSpec
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.evaluate import EvaluateConfig, evaluate
-from sefar_mllm.finetune import finetune
-from sefar_mllm.generation import said
-from sefar_mllm.language_model import load_tokenizer
-from sefar_mllm.model import LoraOptions, MLLMConfig, SefarMLLM
-from sefar_mllm.multiple_choice import ask
-from sefar_mllm.prompts import VIDEO_ID, PromptConfig, Prompter
+from sefar_mllm.evaluation.evaluate import EvaluateConfig, evaluate
+from sefar_mllm.finetuning.finetune import finetune
+from sefar_mllm.inference.generation import said
+from sefar_mllm.inference.multiple_choice import ask
+from sefar_mllm.model.config import MLLMConfig
+from sefar_mllm.model.language_model import load_tokenizer
+from sefar_mllm.model.lora import LoraOptions
+from sefar_mllm.model.mllm import SefarMLLM
+from sefar_mllm.model.prompts import VIDEO_ID, PromptConfig, Prompter
 
 OPTIONS = tuple(NAMES[:4])
 FORMS = ("letter", "text", "both")
@@ -265,7 +267,7 @@ def test_a_tokenizer_that_cannot_be_kept_is_refused_before_training(tmp_path, mo
 
     monkeypatch.setattr(type(load_tokenizer(str(folder))), "save_pretrained", forgets)
     config = MLLMConfig(str(folder), prompt=PromptConfig(style="vicuna", system="</s>Look."))
-    monkeypatch.setattr("sefar_mllm.kept_tokenizer.ARGUMENTS", ())
+    monkeypatch.setattr("sefar_mllm.model.kept_tokenizer.ARGUMENTS", ())
     with pytest.raises(SefarMLLMError, match="once it was saved and loaded again"):
         SefarMLLM.build(config, LoraOptions(rank=2, targets="q_proj"))
     shutil.rmtree(folder)

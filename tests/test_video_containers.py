@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numbered_videos import SIZE, number_in, picture, remux, turn, write_numbered
 
-from encoder.clips import Clip
 from encoder.errors import EncoderError
-from encoder.reader import READERS, Video, open_video, read_clip, read_timed_clip
-from encoder.video_file import VideoFile
+from encoder.video.clips import Clip
+from encoder.video.reader import READERS, Video, open_video, read_clip, read_timed_clip
+from encoder.video.video_file import VideoFile
 
 B_FRAMES = {"g": "12", "bf": "2"}
 # One frame in three is dropped from 40 on, and a second passes without any.
@@ -285,7 +285,7 @@ def test_an_error_of_any_class_names_the_file(method, rendered, monkeypatch):
             raise Strange("odd")
 
         monkeypatch.setattr(VideoFile, name, fails)
-    monkeypatch.setattr("encoder.pyav_reader._known", {})
+    monkeypatch.setattr("encoder.video.pyav_reader._known", {})
     if method == "frames":
         assert len(read_clip(Clip(path, 0))) == 100
         return
@@ -297,7 +297,7 @@ def test_frames_that_the_packets_promise_and_the_decoder_does_not_give_are_not_c
     """A codec may say in a packet that there is no picture: the clip then has fewer frames than packets."""
     path = rendered("h264.mp4")
     frames = VideoFile.frames
-    monkeypatch.setattr("encoder.pyav_reader._known", {})
+    monkeypatch.setattr("encoder.video.pyav_reader._known", {})
 
     def frames_from(self, start, table):
         for number, frame in enumerate(frames(self)):

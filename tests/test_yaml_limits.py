@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from sefar_mllm.cli import main
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.study.verb import read_settings
-from sefar_mllm.yaml_limits import LARGEST, check_size
+from sefar_mllm.experiments.study.verb import read_settings
+from sefar_mllm.settings.yaml_limits import LARGEST, check_size
 
 
 def lists(levels: int) -> str:

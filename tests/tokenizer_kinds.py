@@ -125,7 +125,7 @@ def words(folder: Path) -> None:
 
 def smollm(folder: Path) -> None:
     """The embedded model's."""
-    from sefar_mllm.language_model import embedded_folder
+    from sefar_mllm.model.language_model import embedded_folder
 
     AutoTokenizer.from_pretrained(embedded_folder()).save_pretrained(folder)
 
@@ -161,7 +161,7 @@ KINDS: dict[str, tuple[Callable[[Path], None], bool]] = {
 
 def tokenizer_of(kind: str, folder: Path) -> PreTrainedTokenizerBase:
     """A tokenizer as its language model's repository gives it."""
-    from sefar_mllm.language_model import load_tokenizer
+    from sefar_mllm.model.language_model import load_tokenizer
 
     folder.mkdir(parents=True, exist_ok=True)
     KINDS[kind][0](folder)

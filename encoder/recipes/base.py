@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import encoder.recipes
-from encoder.augment import Views
-from encoder.data import Batch
 from encoder.errors import EncoderError
-from encoder.losses import ramp_up
-from encoder.model import SefarEncoder
-from encoder.perturb import find_perturbation, reorder
-from encoder.teacher import Teacher
+from encoder.loading.augment import Views
+from encoder.loading.data import Batch
+from encoder.model.sefar import SefarEncoder
+from encoder.recipes.losses import ramp_up
+from encoder.recipes.perturb import find_perturbation, reorder
+from encoder.recipes.teacher import Teacher
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from encoder.data import Batch
-from encoder.losses import weighted_cross_entropy
+from encoder.loading.data import Batch
 from encoder.recipes.base import Recipe, Term
-from encoder.teacher import PseudoLabels, pseudo_labels
+from encoder.recipes.losses import weighted_cross_entropy
+from encoder.recipes.teacher import PseudoLabels, pseudo_labels
 
 
 class FixMatch(Recipe):

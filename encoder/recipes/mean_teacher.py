@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from encoder.augment import Views
-from encoder.data import Batch
-from encoder.losses import weighted_squared_error
-from encoder.model import SefarEncoder
+from encoder.loading.augment import Views
+from encoder.loading.data import Batch
+from encoder.model.sefar import SefarEncoder
 from encoder.recipes.base import Recipe, RecipeConfig, Term
-from encoder.teacher import Teacher
+from encoder.recipes.losses import weighted_squared_error
+from encoder.recipes.teacher import Teacher
 
 
 class MeanTeacher(Recipe):

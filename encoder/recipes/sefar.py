@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from encoder.augment import Views
-from encoder.data import Batch
-from encoder.losses import adaptive_regulation, weighted_cross_entropy, weighted_squared_error
-from encoder.mix import TubeMix
-from encoder.model import SefarEncoder
+from encoder.loading.augment import Views
+from encoder.loading.data import Batch
+from encoder.model.sefar import SefarEncoder
 from encoder.recipes.base import Recipe, RecipeConfig, Term
-from encoder.teacher import PseudoLabels, Teacher
+from encoder.recipes.losses import adaptive_regulation, weighted_cross_entropy, weighted_squared_error
+from encoder.recipes.mix import TubeMix
+from encoder.recipes.teacher import PseudoLabels, Teacher
 
 
 class Sefar(Recipe):

@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encoder.augment import Views
-from encoder.data import Batch
-from encoder.losses import weighted_squared_error
-from encoder.mix import TubeMix
-from encoder.model import SefarEncoder
+from encoder.device import to_device
+from encoder.loading.augment import Views
+from encoder.loading.data import Batch
+from encoder.model.sefar import SefarEncoder
 from encoder.recipes.base import RecipeConfig
+from encoder.recipes.losses import weighted_squared_error
+from encoder.recipes.mix import TubeMix
 from encoder.recipes.sefar import Sefar
-from encoder.teacher import PseudoLabels, Teacher
-from encoder.transfer import to_device
+from encoder.recipes.teacher import PseudoLabels, Teacher
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from encoder.recipes.sefar import Sefar
-from encoder.teacher import PseudoLabels
+from encoder.recipes.teacher import PseudoLabels
 
 
 class SVFormer(Sefar):

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import confusion_matrix
 
-from ..errors import SefarMLLMError
-from ..statistics import ConfidenceBin, GroupAccuracy, PairedDifference
+from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.statistics import ConfidenceBin, GroupAccuracy, PairedDifference
 
 
 @dataclass(frozen=True)

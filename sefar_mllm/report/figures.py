@@ -16,7 +16,7 @@ import numpy.typing as npt
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from .content import Confusion, Curves
+from sefar_mllm.report.content import Confusion, Curves
 
 MAX_POINTS = 200  # of a line: more cannot be seen and only make the file heavy
 MAX_CLASSES = 48  # of a confusion matrix: more cannot be read

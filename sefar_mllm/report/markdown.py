@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 
-from .content import Breakdown, Comparison, Example, Reliability, Report, ResultRow
-from .tables import (
+from sefar_mllm.report.content import Breakdown, Comparison, Example, Reliability, Report, ResultRow
+from sefar_mllm.report.tables import (
     RIGHT_ALIGNED,
     columns_of,
     headlines,

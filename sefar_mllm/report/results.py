@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import SefarMLLMError
-from .content import ResultRow
+from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.files import write_json
+from sefar_mllm.report.content import ResultRow
 
 _EXPECTED: dict[str, tuple[str, tuple[type, ...]]] = {
     "str": ("a text", (str,)),
@@ -69,27 +69,6 @@ def read_series(path: Path, x: str, y: str) -> list[tuple[float, float]]:
         known = ", ".join(sorted(keys)) or "none"
         raise SefarMLLMError(f"{path}: no line holds both {x!r} and {y!r}; the keys there are: {known}")
     return points
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write one JSON value without NaN; the file appears whole or not at all."""
-    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write UTF-8 text under a temporary name, then rename, so that a reader never sees half a file.
-
-    Raises:
-        SefarMLLMError: for a text that holds half a character (a lone surrogate), which no file can hold.
-    """
-    try:
-        raw = text.encode()
-    except UnicodeEncodeError as error:
-        raise SefarMLLMError(f"{path}: cannot be written ({error})") from None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(raw)
-    temporary.replace(path)
 
 
 def _read_text(path: Path) -> str:

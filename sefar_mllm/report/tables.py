@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from .content import Comparison, Report, ResultRow
+from sefar_mllm.report.content import Comparison, Report, ResultRow
 
 WIDTH = 100  # columns of a terminal
 RIGHT_ALIGNED = {"accuracy", "95 % interval", "n", "seconds", "seeds"}

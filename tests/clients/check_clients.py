@@ -16,13 +16,13 @@ import av
 import numpy as np
 import pytest
 
-from gym_qa.exports import ExportQAConfig, export_qa
-from gym_qa.questions import Question, read_questions, write_questions
-from gym_qa.reply import read_answer
-from sefar_mllm.answers import read_answers
-from sefar_mllm.lmms_layout import write_lmms_layout
-from sefar_mllm.question_set import QuestionSet
-from sefar_mllm.score import ScoreConfig, score
+from gym_qa.exports.export import ExportQAConfig, export_qa
+from gym_qa.questions.questions import Question, read_questions, write_questions
+from gym_qa.questions.reply import read_answer
+from sefar_mllm.evaluation.answers import read_answers
+from sefar_mllm.evaluation.lmms_layout import write_lmms_layout
+from sefar_mllm.evaluation.question_set import QuestionSet
+from sefar_mllm.evaluation.score import ScoreConfig, score
 
 HERE = Path(__file__).parent
 CLIENTS = Path(os.environ["CLIENTS"])

@@ -1,0 +1,1 @@
+"""Features of frozen visual encoders, extracted once and kept on disk."""

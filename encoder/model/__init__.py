@@ -1,0 +1,1 @@
+"""The SeFAR network, where its weights come from, and what of a checkpoint makes it again."""

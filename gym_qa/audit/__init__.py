@@ -1,0 +1,1 @@
+"""What a question file gives away without a video."""

@@ -1,0 +1,1 @@
+"""From source videos to the trimmed clips that training reads."""

@@ -1,0 +1,1 @@
+"""Data sets: their published files to one typed table, clip lists and label splits."""

@@ -1,0 +1,1 @@
+"""Questions in the forms that other tools read."""

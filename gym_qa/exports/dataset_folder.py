@@ -1,0 +1,136 @@
+"""A folder that ``datasets.load_dataset`` reads and can be pushed to the Hugging Face Hub, with its card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gym_qa.audit.audit import audit, counts_of_questions
+from gym_qa.datasets.table import ActionClass, read_classes
+from gym_qa.files import read_json, write_json_lines, write_text
+from gym_qa.questions.questions import Question, read_questions
+
+SPLITS = ("train", "validation", "test")
+#: Of the annotations that questions are made from; MiniGym is this project's own.
+LICENSES = {"finegym": "cc-by-nc-4.0", "minigym": "apache-2.0"}
+UNKNOWN = "unknown"
+
+
+def write_dataset(
+    folder: Path,
+    name: str,
+    split: str,
+    questions: Sequence[Question],
+    files: Mapping[str, str],
+    beside: Path,
+    license: str = "",
+) -> None:
+    """Write one split, and the card of all splits that are in the folder.
+
+    Args:
+        folder: where to; other splits in it stay. name: of the data set. split: ``train``, ``validation`` or
+        ``test``. questions: of this split. files: clip id → file below the folder of the clips. beside: the
+        folder of the question file, in which ``build-qa`` leaves ``config.json`` and ``classes.json``.
+        license: for the card; by default that of the annotations the questions come from, as far as known.
+    """
+    rows = (asdict(question) | {"file": files[question.video]} for question in questions)
+    write_json_lines(folder / "data" / f"{split}.jsonl", rows)
+    there = {one: file for one in SPLITS if (file := folder / "data" / f"{one}.jsonl").exists()}
+    source = source_of(questions, beside)
+    head: dict[str, Any] = {
+        "language": ["en"],
+        "task_categories": ["multiple-choice", "visual-question-answering"],
+        "tags": ["video", "fine-grained action recognition"],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": one, "path": f"data/{one}.jsonl"} for one in there],
+            }
+        ],
+    }
+    classes = read_classes(beside / "classes.json") if (beside / "classes.json").is_file() else None
+    body = _BODY.format(
+        name=name,
+        about=_SYNTHETIC if source == "minigym" else _FILMED,
+        audits=audits({one: read_questions(file) for one, file in there.items()}, classes),
+    )
+    lines = [
+        f"license: {one_line(license or LICENSES.get(source, UNKNOWN))}",
+        f"pretty_name: {one_line(name)}",
+        yaml.safe_dump(head, sort_keys=False),
+    ]
+    write_text(folder / "README.md", "---\n" + "\n".join(lines) + f"---\n{body}")
+
+
+def one_line(text: str) -> str:
+    """A text as one line of YAML that is read as that text, whatever stands in it."""
+    found = yaml.safe_dump([text], default_style='"', allow_unicode=True, width=2**30)
+    return found.removeprefix("- ").rstrip("\n")
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """What ``build-qa`` says beside the questions; nothing where there is no such file."""
+    settings = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def source_of(questions: Sequence[Question], folder: Path) -> str:
+    """The data set that questions are about, as they or ``build-qa`` say."""
+    settings = settings_of(folder)
+    if settings.get("synthetic"):
+        return "minigym"
+    named = {question.dataset for question in questions} - {""}
+    return named.pop() if len(named) == 1 else str(settings.get("dataset", UNKNOWN))
+
+
+def audits(splits: Mapping[str, Sequence[Question]], classes: Sequence[ActionClass] | None) -> str:
+    """What every split gives away, its training split (if any) taken for the labelled clips."""
+    training, parts = splits.get("train"), []
+    for split, questions in splits.items():
+        others = training if split != "train" else None
+        labels = max(max(question.option_labels, default=-1) for question in questions)
+        found = audit(
+            questions,
+            counts_of_questions(others) if others else None,
+            classes if classes and labels < len(classes) else None,
+            others,
+        )
+        parts.append(f"Measured on the `{split}` split:\n\n```\n{found}\n```\n")
+    return "\n".join(parts)
+
+
+_FILMED = (
+    "Multiple-choice questions about short clips of actions. Videos are not included: `video` is a clip id."
+)
+_SYNTHETIC = (
+    "Multiple-choice questions about synthetic (rendered) clips of gymnastics, not about real videos. Clips "
+    "are not included: `video` is a clip id, and `sefar-mllm make-minigym` renders them."
+)
+
+_BODY = """\
+
+# {name}
+
+{about}
+
+| field | meaning |
+|---|---|
+| `id` | of the question |
+| `video` | clip id; for FineGym `<source video>_E_<event>_A_<element>` |
+| `file` | the clip's file below the folder of the clips |
+| `question` | the text without options |
+| `options` | texts of the options |
+| `answer` | index of the right option |
+| `label`, `event`, `set` | the clip's class, apparatus and set of classes |
+| `option_labels` | the options' classes |
+| `source` | the video that the clip was cut from |
+| `dataset` | name of the data set |
+| `frame_length` | frames in the clip; 0 where unknown |
+
+## What can be answered without a video
+
+{audits}"""

@@ -1,0 +1,262 @@
+"""Multiple-choice questions about clips, and the question file.
+
+A question is a function of (seed, clip id, policy) and the classes with their reference counts: which other
+clips are asked about changes nothing in it, so the questions of a part of a data set are among the questions
+of the whole. What concerns the whole - every letter, every class of an option set equally often the answer -
+is reached by choosing who is asked (`gym_qa.questions.balance`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from gym_qa.datasets.table import ActionClass, Clip
+from gym_qa.errors import GymQAError
+from gym_qa.files import read_json_lines, write_json_lines
+from gym_qa.questions.attributes import meaning
+from gym_qa.questions.policies import Policy
+from gym_qa.questions.schedule import OPTIONS, Weighted
+from gym_qa.questions.wordings import BY_DATASET, VARIED, WORDINGS
+
+
+@dataclass(frozen=True)
+class Question:
+    """One multiple-choice question; a line of the question file.
+
+    Attributes:
+        id: unique in its file.
+        video: clip id.
+        question: the text without the options.
+        options: texts of the options.
+        answer: index of the right option.
+        label: the clip's class; -1 where unknown.
+        event: the class's event; empty where unknown.
+        set: the class's set; 0 where unknown.
+        option_labels: the options' classes; empty where unknown.
+        source: the video that the clip was cut from; questions of one source share athlete, camera and
+            light. Empty where unknown.
+        dataset: name of the data set; empty where unknown.
+        frame_length: frames in the trimmed clip; 0 where unknown.
+    """
+
+    id: str
+    video: str
+    question: str
+    options: tuple[str, ...]
+    answer: int
+    label: int = -1
+    event: str = ""
+    set: int = 0
+    option_labels: tuple[int, ...] = ()
+    source: str = ""
+    dataset: str = ""
+    frame_length: int = 0
+
+
+class _Dice:
+    """Draws from the SHA-256 of a key: the same on every machine and for every version of Python."""
+
+    def __init__(self, *key: object) -> None:
+        digest = hashlib.sha256("\n".join(map(str, key)).encode()).digest()
+        self.value = int.from_bytes(digest, "big")
+
+    def below(self, bound: int) -> int:
+        self.value, rest = divmod(self.value, bound)
+        return rest
+
+
+@dataclass(frozen=True)
+class QuestionBuilder:
+    """Builds each clip's question.
+
+    Attributes:
+        classes: the classes; their texts are the options.
+        policy: see `gym_qa.questions.policies`.
+        seed: another seed, other questions.
+        reference: clips per label in the training list; what frequency-matched policies match.
+        wording: a key of `WORDINGS`, or ``varied`` for one drawn for every clip.
+        distinct: never two options that say the same. Without it distractors are any other classes, as in
+            the official recipe.
+        dataset: name of the data set, a key of `wordings.BY_DATASET`: whose words the wording has.
+    """
+
+    classes: Sequence[ActionClass]
+    policy: Policy
+    seed: int
+    option_sets: Mapping[int, list[Weighted]]
+    meanings: Sequence[object]
+    wording: str
+    distinct: bool
+    dataset: str
+
+    @classmethod
+    def create(
+        cls,
+        classes: Sequence[ActionClass],
+        policy: str = "uniform",
+        seed: int = 0,
+        reference: Mapping[int, int] | None = None,
+        wording: str = "official",
+        distinct: bool = True,
+        dataset: str = "finegym",
+    ) -> QuestionBuilder:
+        """Prepare a builder. Raises `GymQAError` for an unknown choice, or for too few classes."""
+        if dataset not in BY_DATASET:
+            raise GymQAError(f"data set {dataset!r}: expected one of {', '.join(BY_DATASET)}")
+        if wording not in (*WORDINGS, VARIED):
+            raise GymQAError(f"wording {wording!r}: expected one of {', '.join((*WORDINGS, VARIED))}")
+        meanings = [meaning(action.name) for action in classes]
+        if len(set(meanings)) < OPTIONS:
+            raise GymQAError(
+                f"{len(set(meanings))} different class names: a question needs at least {OPTIONS}"
+            )
+        parsed = Policy.parse(policy)
+        sets: Mapping[int, list[Weighted]] = {}
+        if parsed.scheduled:
+            order = sorted(
+                range(len(classes)), key=lambda label: _Dice(seed, policy, label, classes[label].name).value
+            )
+            sets = parsed.option_sets(classes, meanings, reference or {}, order)
+        if parsed.scheduled and not sets:
+            raise GymQAError(
+                f"policy {policy!r}: no {OPTIONS} classes fit together under it; use another or more classes"
+            )
+        return cls(classes, parsed, seed, sets, meanings, wording, distinct, dataset)
+
+    def question(self, clip: Clip) -> Question | None:
+        """The clip's question; None where the policy has no option set for the clip's class."""
+        dice = _Dice(self.seed, clip.clip_id, self.policy.name)
+        others = self._scheduled(clip.label, dice) if self.policy.scheduled else self._drawn(clip.label, dice)
+        if others is None:
+            return None
+        answer = dice.below(OPTIONS)
+        labels = (*others[:answer], clip.label, *others[answer:])
+        texts = BY_DATASET[self.dataset]
+        key = list(texts)[dice.below(len(texts))] if self.wording == VARIED else self.wording
+        action = self.classes[clip.label]
+        return Question(
+            id=clip.clip_id,
+            video=clip.clip_id,
+            question=texts[key],
+            options=tuple(self.classes[label].text for label in labels),
+            answer=answer,
+            label=clip.label,
+            event=action.event,
+            set=action.set_id,
+            option_labels=labels,
+            source=clip.source_video,
+            dataset=self.dataset,
+        )
+
+    def _scheduled(self, label: int, dice: _Dice) -> list[int] | None:
+        """The other classes of one of the label's option sets, drawn by weight, in random order."""
+        sets = self.option_sets.get(label)
+        if sets is None:
+            return None
+        ends = list(accumulate(weight for _, weight in sets))
+        block, _ = sets[bisect_right(ends, dice.below(ends[-1]))]
+        return _shuffled([other for other in block if other != label], dice)
+
+    def _drawn(self, label: int, dice: _Dice) -> list[int] | None:
+        """Three other classes, from the nearest tier that still has some."""
+        chosen: list[int] = []
+        said = {self.meanings[label]}
+        for tier in self.policy.grouping.tiers(self.classes, label):
+            rest = [other for other in tier if other not in chosen]
+            while rest and len(chosen) < OPTIONS - 1:
+                other = rest.pop(dice.below(len(rest)))
+                if self.distinct and self.meanings[other] in said:
+                    continue
+                said.add(self.meanings[other])
+                chosen.append(other)
+        return _shuffled(chosen, dice) if len(chosen) == OPTIONS - 1 else None
+
+
+def _shuffled(items: list[int], dice: _Dice) -> list[int]:
+    rest = list(items)
+    return [rest.pop(dice.below(len(rest))) for _ in items]
+
+
+def build_questions(
+    clips: Iterable[Clip],
+    classes: Sequence[ActionClass],
+    policy: str = "uniform",
+    seed: int = 0,
+    reference: Mapping[int, int] | None = None,
+    wording: str = "official",
+    distinct: bool = True,
+    dataset: str = "finegym",
+) -> list[Question]:
+    """One question for each clip that the policy can serve, in the clips' order. See `QuestionBuilder`."""
+    builder = QuestionBuilder.create(classes, policy, seed, reference, wording, distinct, dataset)
+    asked = (builder.question(clip) for clip in clips)
+    return [question for question in asked if question is not None]
+
+
+def write_questions(path: Path, questions: Iterable[Question]) -> None:
+    """Write a question file: one JSON object a line."""
+    write_json_lines(path, (asdict(question) for question in questions))
+
+
+def read_questions(path: Path) -> list[Question]:
+    """Read a question file. Raises `GymQAError` naming the line and key of anything amiss."""
+    questions = [question_from(row, f"{path}, line {line}") for line, row in read_json_lines(path)]
+    if not questions:
+        raise GymQAError(f"{path}: no question in it; expected one JSON object a line")
+    seen: set[str] = set()
+    for question in questions:
+        if question.id in seen:
+            raise GymQAError(f"{path}: the id {question.id!r} stands twice; ids must differ")
+        seen.add(question.id)
+    return questions
+
+
+def question_from(row: Any, place: str) -> Question:
+    """Check one row of a question file (or of a `datasets` data set) and make it a question."""
+    if not isinstance(row, Mapping):
+        raise GymQAError(f"{place}: expected a JSON object, got {type(row).__name__}")
+    for key in ("id", "video", "question"):
+        if not isinstance(row.get(key), str):
+            raise GymQAError(f"{place}, key {key!r}: expected text, got {row.get(key)!r}")
+    options, answer = row.get("options"), row.get("answer")
+    if (
+        not isinstance(options, (list, tuple))
+        or len(options) < 2
+        or not all(isinstance(o, str) for o in options)
+    ):
+        raise GymQAError(f"{place}, key 'options': expected a list of at least two texts, got {options!r}")
+    if type(answer) is not int or not 0 <= answer < len(options):
+        raise GymQAError(
+            f"{place}, key 'answer': expected an index from 0 to {len(options) - 1}, got {answer!r}"
+        )
+    label, event, set_id = row.get("label", -1), row.get("event", ""), row.get("set", 0)
+    if type(label) is not int or not isinstance(event, str) or type(set_id) is not int:
+        raise GymQAError(f"{place}: expected label and set as int and event as text")
+    labels = row.get("option_labels") or ()
+    if not isinstance(labels, (list, tuple)) or not all(type(label) is int for label in labels):
+        raise GymQAError(f"{place}, key 'option_labels': expected a list of int, got {labels!r}")
+    if labels and len(labels) != len(options):
+        raise GymQAError(f"{place}, key 'option_labels': expected {len(options)} of them, got {len(labels)}")
+    source, dataset, length = row.get("source") or "", row.get("dataset") or "", row.get("frame_length") or 0
+    if not isinstance(source, str) or not isinstance(dataset, str) or type(length) is not int or length < 0:
+        raise GymQAError(f"{place}: expected source and dataset as text and frame_length as int from 0")
+    return Question(
+        row["id"],
+        row["video"],
+        row["question"],
+        tuple(options),
+        answer,
+        label,
+        event,
+        set_id,
+        tuple(labels),
+        source,
+        dataset,
+        length,
+    )

@@ -1,0 +1,1 @@
+"""What would go wrong later, found out beforehand."""

@@ -1,0 +1,180 @@
+"""From scored answers to a report: table, differences, groups, reliability, confusions, wrong answers."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from encoder.errors import EncoderError
+from encoder.video.clips import Clip
+from encoder.video.elements import TemporalElements
+from encoder.video.reader import Frames, read_clip
+from gym_qa.datasets.table import read_classes
+from sefar_mllm.evaluation.question_set import QuestionSet
+from sefar_mllm.evaluation.scored import Scored
+from sefar_mllm.files import write_json
+from sefar_mllm.report import (
+    Breakdown,
+    Comparison,
+    Confusion,
+    Example,
+    Reliability,
+    Report,
+    ResultRow,
+    format_table,
+    write_report,
+    write_results,
+)
+from sefar_mllm.statistics import calibration_error
+
+PACKAGES = ("sefar-mllm", "torch", "transformers", "peft", "timm", "accelerate")
+WRONG_SHOWN = 8
+NO_FRAMES = np.zeros((0, 1, 1, 3), np.uint8)
+
+
+def write_scores(
+    folder: Path,
+    title: str,
+    asked: QuestionSet,
+    scored: Sequence[Scored],
+    comparisons: Sequence[Comparison],
+    *,
+    facts: Mapping[str, object] | None = None,
+    extra_rows: Sequence[ResultRow] = (),
+    video_root: Path | None = None,
+    settings: Mapping[str, object] | None = None,
+    timings: Sequence[tuple[str, float]] = (),
+    seed: int = 0,
+) -> list[ResultRow]:
+    """Write results.json, metrics.json, report.html and report.md; returns the rows.
+
+    Args:
+        folder: where to.
+        title: the report's heading.
+        asked: the questions.
+        scored: what answered them, the most important first; the report's details are of those that are no
+            controls.
+        comparisons: paired tests between them.
+        facts: what metrics.json says first.
+        extra_rows: rows that were not measured here, such as published ones.
+        video_root: folder of the clips, for the frames of wrong answers; None shows them without frames.
+        settings: what was configured.
+        timings: (stage, seconds).
+        seed: of the resampling and of the wrong answers that are shown.
+    """
+    rows = [one.row(asked) for one in scored] + asked.model_free_rows()
+    answering = [one for one in scored if not one.control] or list(scored)
+    bins = {one.name: one.bins(asked) for one in answering}
+    matrices = confusions(asked, answering)
+    report = Report(
+        title=title,
+        synthetic=asked.synthetic,
+        seed=seed,
+        rows=[*rows, *extra_rows],
+        comparisons=comparisons,
+        breakdowns=[
+            Breakdown(f"{one.name}: by {group}", groups)
+            for one in answering
+            for group, groups in one.groups(asked).items()
+            if group != "class" or not matrices  # the confusion matrix shows classes
+        ],
+        reliabilities=[
+            Reliability(name, found, calibration_error(found)) for name, found in bins.items() if found
+        ],
+        confusions=matrices,
+        examples=wrong_answers(asked, answering[0], video_root, seed),
+        examples_note=f"Wrong or unreadable answers of {answering[0].name}, drawn at random.",
+        timings=timings,
+        settings=settings or {},
+        versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        chance=asked.chance,
+    )
+    write_results(folder / "results.json", report.rows)
+    write_json(
+        folder / "metrics.json",
+        {
+            **(facts or {}),
+            "questions": str(asked.file),
+            "answers": [one.metrics(asked, seed) for one in scored],
+            "differences": [
+                {
+                    "a": c.a,
+                    "b": c.b,
+                    "points": 100 * c.test.difference,
+                    "low": 100 * c.test.low,
+                    "high": 100 * c.test.high,
+                    "p": c.test.p,
+                    "mcnemar_p": c.mcnemar,
+                }
+                for c in comparisons
+            ],
+        },
+    )
+    write_report(report, folder)
+    return list(report.rows)
+
+
+def confusions(asked: QuestionSet, scored: Sequence[Scored]) -> list[Confusion]:
+    """Which class was taken for which; nothing where the options' classes are not known."""
+    classes = asked.file.parent / "classes.json"
+    if not classes.is_file() or not all(question.option_labels for question in asked.questions):
+        return []
+    known = read_classes(classes)
+    events = {known_class.name: known_class.event for known_class in known}
+    true = [known[question.label].name for question in asked.questions]
+    found = []
+    for one in scored:
+        chosen = [
+            None if answer.choice is None else known[question.option_labels[answer.choice]].name
+            for run in one.runs
+            for question, answer in zip(asked.questions, run, strict=True)
+        ]
+        title = f"{one.name}: chosen class by true class"
+        found.append(Confusion.from_choices(title, true * len(one.runs), chosen, events))
+    return found
+
+
+def wrong_answers(asked: QuestionSet, one: Scored, video_root: Path | None, seed: int) -> list[Example]:
+    """Some of the wrong answers (of the first seed), with the clip's middle frames and the probabilities."""
+    pairs = zip(asked.questions, one.runs[0], strict=True)
+    wrong = [(question, answer) for question, answer in pairs if answer.choice != question.answer]
+    drawn = np.random.default_rng(seed).permutation(len(wrong))[:WRONG_SHOWN]
+    return [
+        Example(
+            question.question,
+            question.options,
+            question.answer,
+            answer.choice,
+            answer.probabilities,
+            frames(question.video, video_root),
+            question.video,
+            one.name,
+        )
+        for question, answer in (wrong[place] for place in sorted(drawn.tolist()))
+    ]
+
+
+def frames(clip: str, video_root: Path | None) -> Frames:
+    """Eight frames of a clip, ``(8, H, W, 3)``; none where its video is not at hand or cannot be read."""
+    if video_root is None:
+        return NO_FRAMES
+    try:
+        return read_clip(Clip(video_root / f"{clip}.mp4", -1), TemporalElements.parse("8").sample, 128)
+    except EncoderError:
+        return NO_FRAMES  # an illustration: features may have been extracted on another machine
+
+
+def print_scores(rows: Sequence[ResultRow], comparisons: Sequence[Comparison]) -> None:
+    """The table and the differences, for the terminal."""
+    print(f"\n{format_table(rows)}\n")
+    for comparison in comparisons:
+        test = comparison.test
+        print(
+            f"{comparison.a} − {comparison.b}: {100 * test.difference:+.1f} points "
+            f"(95 % interval {100 * test.low:+.1f} to {100 * test.high:+.1f}); {comparison.verdict}",
+            flush=True,
+        )

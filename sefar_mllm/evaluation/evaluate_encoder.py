@@ -1,0 +1,240 @@
+"""The verb ``evaluate-encoder``: how often a trained video encoder is right, one view or many."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from encoder.errors import EncoderError
+from encoder.files import write_json
+from encoder.loading.data import evaluation_batches, open_source
+from encoder.loading.packing import QUALITY
+from encoder.model.sefar import SefarEncoder
+from encoder.processes.group import join
+from encoder.processes.waiting import leaving_together
+from encoder.training.evaluate import predict
+from encoder.video.clips import ClassInfo, check_labels, read_classes, read_clips
+from encoder.visual.sefar import load_sefar
+from gym_qa.datasets.cliplist import path_cell
+from sefar_mllm.evaluation.confusion_picture import confusion_counts, save_confusion
+from sefar_mllm.files import write_whole
+from sefar_mllm.statistics import accuracy_by, wilson_interval
+
+
+@dataclass(frozen=True)
+class EvaluateEncoderConfig:
+    """Evaluate a trained video encoder on labelled clips.
+
+    Nothing is random: every view takes fixed frames, every crop has its place, nothing is mirrored. The
+    probabilities of a clip's views and crops are averaged.
+
+    Attributes:
+        encoder: Folder of a training run, whose student and teacher are both evaluated, or of one network.
+        clips: Clip list with labels.
+        output: Folder for ``results.json``, ``predictions.csv``, ``probabilities.safetensors`` and a picture
+            of the confusion matrix of each network.
+        classes: ``classes.json``, a list, index = label; by default the one beside the clip list.
+        video_root: Folder that the videos' paths start from; by default the clip list's own.
+        views: Temporal views: sets of frames spread over each clip.
+        crops: Crops of each view: 1 in the centre, or 3 along the long side.
+        short_side: Short side in pixels that frames are decoded to.
+        reader: pyav or decord.
+        cache: Folder of decoded clips.
+        cache_quality: Quality of JPEG in which they are kept; none for raw frames.
+        batch: Clips in a batch.
+        workers: Worker processes that decode.
+        mixed_precision: no, bf16 or fp16.
+    """
+
+    encoder: Path
+    clips: Path
+    output: Path
+    classes: Path | None = None
+    video_root: Path | None = None
+    views: int = 1
+    crops: Literal[1, 3] = 1
+    short_side: int = 320
+    reader: Literal["pyav", "decord"] = "pyav"
+    cache: Path | None = None
+    cache_quality: int | None = QUALITY
+    batch: int = 16
+    workers: int = 2
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+
+
+def open_networks(folder: Path) -> dict[str, SefarEncoder]:
+    """The networks in a folder: ``student`` and ``teacher`` of a run, or the folder's one under its name.
+
+    Raises:
+        EncoderError: There is no network in the folder.
+    """
+    inside = [name for name in ("student", "teacher") if (folder / name / "config.json").is_file()]
+    if inside:
+        return {name: load_sefar(folder / name) for name in inside}
+    return {folder.resolve().name: load_sefar(folder)}
+
+
+def evaluate_encoder(config: EvaluateEncoderConfig) -> dict[str, Any]:
+    """Run the verb.
+
+    Returns:
+        The contents of ``results.json``; accuracies are fractions.
+
+    Raises:
+        EncoderError: An encoder, a clip list or a video is at fault, or they do not fit together.
+    """
+    for name in ("views", "batch"):
+        if getattr(config, name) < 1:
+            raise EncoderError(f"{name}: expected at least 1, got {getattr(config, name)}")
+    networks = open_networks(config.encoder)
+    classes_file = config.classes or config.clips.parent / "classes.json"
+    classes = read_classes(classes_file)
+    clips = read_clips(config.clips, config.video_root)
+    check_labels(clips, classes, config.clips)
+    for network in networks.values():
+        _check_classes(network, classes, config.encoder, classes_file)
+    # Accelerate's settings belong to the process; these must not meet those of a training in it.
+    AcceleratorState._reset_state()
+    join("evaluate-encoder")
+    accelerator = Accelerator(mixed_precision=config.mixed_precision)
+    try:
+        with leaving_together():
+            source = open_source(
+                clips, config.short_side, config.reader, config.cache, config.workers, config.cache_quality
+            )
+        batches = evaluation_batches(
+            clips,
+            source,
+            next(iter(networks.values())).elements,
+            config.batch,
+            accelerator.process_index,
+            accelerator.num_processes,
+            config.workers,
+            config.views,
+        )
+        for network in networks.values():
+            network.to(accelerator.device)
+        with tqdm(batches, desc="evaluating", disable=not accelerator.is_local_main_process) as shown:
+            scores, labels, names = predict(networks, shown, accelerator, config.crops)
+    finally:
+        AcceleratorState._reset_state()
+    results = {
+        "networks": {name: measures(score, labels, classes) for name, score in scores.items()},
+        "n": len(labels),
+        "settings": json.loads(json.dumps(asdict(config), default=str)),
+        "versions": {"sefar-mllm": version("sefar-mllm"), "torch": torch.__version__},
+    }
+    if accelerator.is_main_process:
+        _write(config.output, results, scores, labels, names, classes)
+        print(summary(results))
+    return results
+
+
+def _check_classes(network: SefarEncoder, classes: list[ClassInfo], folder: Path, file: Path) -> None:
+    names = [entry.name for entry in classes]
+    if network.num_classes != len(names) or (network.classes is not None and network.classes != names):
+        raise EncoderError(
+            f"{file}: {len(names)} classes that are not the {network.num_classes} that {folder} was trained "
+            "on; name the classes.json of its training, and a clip list with its labels"
+        )
+
+
+def measures(scores: Tensor, labels: Tensor, classes: list[ClassInfo]) -> dict[str, Any]:
+    """Accuracies with 95 % intervals, as fractions.
+
+    Args:
+        scores: Probabilities ``(n, C)``.
+        labels: ``(n,)``.
+        classes: The ``C`` classes.
+
+    Returns:
+        ``top1``, ``top5`` and ``mean_class`` as ``{"accuracy", "low", "high"}``; lists ``events``, ``sets``
+        and ``classes`` with such an entry for each that occurs. Intervals are Wilson's; that of
+        ``mean_class`` puts the classes' Wilson intervals together (square and add, Newcombe 1998).
+    """
+    top = scores.topk(min(5, scores.shape[1]), dim=1).indices == labels[:, None]
+    right, among_five = top[:, 0].tolist(), top.any(1).tolist()
+    shown = [classes[label] for label in labels.tolist()]
+    per_class = accuracy_by(right, labels.tolist())
+    n = len(per_class)
+    mean = sum(c.accuracy for c in per_class) / n
+    found: dict[str, Any] = {
+        "top1": _proportion(right),
+        "top5": _proportion(among_five),
+        "mean_class": {
+            "accuracy": mean,
+            "low": mean - math.sqrt(sum((c.accuracy - c.low) ** 2 for c in per_class)) / n,
+            "high": mean + math.sqrt(sum((c.high - c.accuracy) ** 2 for c in per_class)) / n,
+        },
+        "classes": [{**asdict(c), "name": classes[int(c.key)].name} for c in per_class],
+    }
+    for name, keys in (("events", [c.event for c in shown]), ("sets", [c.set for c in shown])):
+        # Where only some classes say theirs, the others stand together.
+        texts = [str(key or "none") for key in keys]
+        found[name] = [asdict(group) for group in accuracy_by(right, texts)] if set(texts) != {"none"} else []
+    return found
+
+
+def _proportion(right: list[bool]) -> dict[str, float]:
+    low, high = wilson_interval(sum(right), len(right))
+    return {"accuracy": sum(right) / len(right), "low": low, "high": high}
+
+
+def summary(results: dict[str, Any]) -> str:
+    """The headline accuracies in per cent, one line a network."""
+    lines = []
+    for name, found in results["networks"].items():
+        parts = [
+            "{} {:.1f} ({:.1f}–{:.1f})".format(
+                title, *(100 * found[key][k] for k in ("accuracy", "low", "high"))
+            )
+            for key, title in (("top1", "top-1"), ("top5", "top-5"), ("mean_class", "mean of classes"))
+        ]
+        lines.append(f"{name}: {', '.join(parts)} % of {results['n']} clips (95 % interval)")
+        groups = [f"{g['key']} {100 * g['accuracy']:.1f}" for g in found["events"]]
+        if groups:
+            lines.append(f"  by event: {', '.join(groups)}")
+    return "\n".join(lines)
+
+
+def _write(
+    folder: Path,
+    results: dict[str, Any],
+    scores: dict[str, Tensor],
+    labels: Tensor,
+    names: list[str],
+    classes: list[ClassInfo],
+) -> None:
+    """Everything the evaluation leaves behind; ``results.json`` last, as the sign of a whole folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    scratch = folder / "probabilities.safetensors.tmp"
+    save_file({**scores, "labels": labels}, scratch)
+    scratch.replace(folder / "probabilities.safetensors")
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(
+        ["clip", "label", *(f"{name}_{what}" for name in scores for what in ("label", "probability"))]
+    )
+    best = {name: score.max(1) for name, score in scores.items()}
+    for i, clip in enumerate(names):
+        cells = [cell for b in best.values() for cell in (int(b.indices[i]), f"{float(b.values[i]):.4f}")]
+        writer.writerow([path_cell(clip), int(labels[i]), *cells])
+    write_whole(folder / "predictions.csv", table.getvalue())
+    for name, score in scores.items():
+        title = f"{name}: {100 * results['networks'][name]['top1']['accuracy']:.1f} % of {len(names)} clips"
+        counts = confusion_counts(score.argmax(1), labels, len(classes))
+        save_confusion(folder / f"confusion-{name}.png", {title: counts}, classes)
+    write_json(folder / "results.json", results)

@@ -1,0 +1,1 @@
+"""Whole experiments: the demo, the comparison of encoders, the paper's studies."""

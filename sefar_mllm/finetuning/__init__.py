@@ -1,0 +1,1 @@
+"""Teaching a language model to answer questions about stored features."""

@@ -1,0 +1,223 @@
+"""Likelihood of answers: a prompt and all its candidate answers share one pass of the language model.
+
+The candidates of one prompt are merged into a tree of tokens in which common beginnings stand once ("salto
+backward tucked" and "salto backward piked" share several). Prompt and tree are run as one sequence under an
+attention mask by which a token sees the prompt and its own ancestors, each at its own position. The result
+is that of one full pass per candidate.
+
+Which families that holds for is not written down anywhere: every model shows it by itself, on a made-up
+prompt as long as the longest that it is asked. One that does not (recurrent layers, positions that follow
+from the place in the sequence) is run once per candidate.
+
+Every prompt is run by itself, with its own candidates. In bfloat16 a matrix product rounds otherwise when
+other rows stand beside it, by tenths of a nat over an answer: so no score may depend on what else is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from transformers import PreTrainedModel
+
+from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.inference.answer_tree import Tree
+from sefar_mllm.model.mllm import SefarMLLM
+from sefar_mllm.model.suitable import most_positions, reason
+
+OPTION, COMMON = 8, 2  # tokens of a made-up option, and those that it shares with the others
+NOISE = 2.0  # times the effect of rounding the input once; two right ways differ by up to 0.7 of it
+
+
+@torch.no_grad()
+def log_likelihoods(
+    model: SefarMLLM,
+    prompts: Sequence[Sequence[int]],
+    candidates: Sequence[Sequence[Sequence[int]]],
+    features: Tensor | None = None,
+) -> list[list[float]]:
+    """log p(candidate | prompt), summed over the candidate's tokens, in nats.
+
+    A prompt's numbers do not depend on the other prompts.
+
+    Args:
+        model: in eval mode.
+        prompts: ids of each prompt, places for the video included.
+        candidates: for each prompt, the ids of its candidate answers.
+        features: standardised, ``(prompts, n, dim)``, or none for prompts without a video.
+
+    Returns:
+        For each prompt, one number per candidate.
+
+    Raises:
+        SefarMLLMError: when the language model has too few positions, or cannot be run.
+    """
+    features = None if features is None else features.to(model.device)
+    lengths = [len(p) + max(map(len, c)) for p, c in zip(prompts, candidates, strict=True)]
+    check_passes(model, max(lengths, default=0))
+    way = together if model.shares_passes else one_by_one
+    sums = []
+    for number, (prompt, answers) in enumerate(zip(prompts, candidates, strict=True)):
+        shown = None if features is None else features[number : number + 1]
+        settle_frequencies(model.causal, lengths[number])
+        sums.append([float(tokens.double().sum()) for tokens in way(model, prompt, answers, shown)])
+    return sums
+
+
+def together(
+    model: SefarMLLM, prompt: Sequence[int], candidates: Sequence[Sequence[int]], features: Tensor | None
+) -> list[Tensor]:
+    """log p of each candidate's tokens behind the prompt, by one pass over their tree."""
+    tree, device = Tree.of(candidates), model.device
+    inputs = model.inputs(torch.tensor([[*prompt, *tree.tokens]], device=device), features)
+    mask = tree.mask(len(prompt), model.causal.config.get_text_config(), inputs["inputs_embeds"].dtype)
+    inputs["attention_mask"] = (
+        {kind: part.to(device) for kind, part in mask.items()} if isinstance(mask, dict) else mask.to(device)
+    )
+    inputs["position_ids"] = torch.tensor([tree.positions(len(prompt))], device=device)
+    chosen = torch.arange(len(prompt) + len(tree.tokens), device=device)[None] >= len(prompt) - 1
+    found = model.logits(chosen, exact=True, **inputs).log_softmax(
+        -1
+    )  # row 0 is the root, row 1 + k the node k
+    return [
+        found[torch.tensor(path, device=device) + 1, torch.tensor(list(tokens), device=device)]
+        for path, tokens in zip(tree.paths, candidates, strict=True)
+    ]
+
+
+def one_by_one(
+    model: SefarMLLM,
+    prompt: Sequence[int],
+    candidates: Sequence[Sequence[int]],
+    features: Tensor | None,
+    rounding: float = 0.0,
+) -> list[Tensor]:
+    """log p of each candidate's tokens behind the prompt, by a pass for each candidate.
+
+    Args:
+        model: in eval mode.
+        prompt: its ids.
+        candidates: the ids of its candidate answers.
+        features: ``(1, n, dim)``, or none.
+        rounding: change the input by so much of itself, at random.
+    """
+    found = []
+    for tokens in candidates:
+        ids = torch.tensor([[*prompt, *tokens]], device=model.device)
+        inputs = model.inputs(ids, features)
+        if rounding:
+            words = inputs["inputs_embeds"]
+            noise = torch.randn(words.shape, generator=torch.Generator().manual_seed(0)).to(words.device)
+            inputs["inputs_embeds"] = (words * (1 + rounding * noise)).to(words.dtype)
+        places = torch.arange(ids.shape[1], device=model.device)
+        chosen = (places >= len(prompt) - 1) & (places < ids.shape[1] - 1)
+        logits = model.logits(chosen[None], exact=True, **inputs).log_softmax(-1)
+        found.append(logits.gather(1, ids[0, len(prompt) :, None])[:, 0])
+    return found
+
+
+@torch.no_grad()  # not inference mode: what FSDP makes in a first pass is used in training as well
+def check_passes(model: SefarMLLM, length: int) -> None:
+    """See whether candidates may share a pass behind prompts up to ``length`` tokens, the answer included.
+
+    Made-up options behind a made-up prompt are scored in both ways. They must agree as closely as rounding
+    allows, which is measured: how much the scores change when the input is rounded once more. Where they do
+    not, or where the shared pass fails, ``model.shares_passes`` becomes false, and a line says so.
+
+    Args:
+        model: in eval mode.
+        length: done once for each length that is longer than before.
+
+    Raises:
+        SefarMLLMError: when the language model has too few positions, or cannot be run at all.
+    """
+    if length <= model.checked_length:
+        return
+    check_positions(model, length)
+    kind = type(model.causal).__name__
+    model.checked_length = length
+    if not model.shares_passes:
+        return
+    size = min(OPTION, max(length - 1, 1))
+    words = model.causal.config.get_text_config().vocab_size
+    ids = torch.randint(words, (length + 2 * size,), generator=torch.Generator().manual_seed(0)).tolist()
+    prompt, common = ids[: length - size], ids[-COMMON:]
+    options = [[*common, *ids[start : start + size]][:size] for start in range(length - size, len(ids), size)]
+    ends = [options[0], options[-1]]
+    settle_frequencies(model.causal, length)
+    try:
+        right = torch.cat(one_by_one(model, prompt, ends, None))
+        rounding = torch.finfo(working_dtype(model)).eps
+        rounded = torch.cat(one_by_one(model, prompt, ends, None, rounding))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise SefarMLLMError(
+            f"{kind} cannot score a prompt with answer of {length} tokens: {reason(error)}; name another "
+            "language model"
+        ) from error
+    try:
+        found = together(model, prompt, options, None)
+        difference = spread(torch.cat([found[0], found[-1]]) - right)
+        if difference <= NOISE * spread(rounded - right) + 1e-6:
+            return
+        why = f"off by {difference:.2g} nats a token"
+    except torch.OutOfMemoryError:
+        raise
+    except SefarMLLMError as error:
+        why = str(error)
+    except Exception as error:
+        why = reason(error)
+    model.shares_passes = False
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        print(
+            f"{kind}: options cannot share a pass ({why}): each is run by itself, which takes longer",
+            flush=True,
+        )
+
+
+def check_positions(model: SefarMLLM, length: int) -> None:
+    """Refuse sequences that are longer than the model's table of positions, where it has one."""
+    most = most_positions(model.causal)
+    if most is not None and length > most:
+        raise SefarMLLMError(
+            f"prompt and answer take {length} tokens, but {type(model.causal).__name__} has positions for "
+            f"{most}: shorten the question or its options, use fewer video tokens, or name another language "
+            "model"
+        )
+
+
+def settle_frequencies(causal: PreTrainedModel, length: int) -> None:
+    """Rotary frequencies of sequences of ``length`` tokens, for families that stretch them as they need.
+
+    Dynamic scaling keeps those of the longest sequence since the last short one: without this, a score would
+    depend on what was run before. All candidates of a prompt get those of the longest.
+    """
+    for part, layer in stretched(causal):
+        for tokens in (1, length):
+            positions = torch.arange(tokens, device=causal.device)[None]
+            part(positions[..., None].float(), positions, **({"layer_type": layer} if layer else {}))
+
+
+def stretched(causal: PreTrainedModel) -> list[tuple[nn.Module, str | None]]:
+    """Rotary embeddings with dynamic scaling, each with its kind of layer where there are several."""
+    found = []
+    for part in causal.modules():
+        kinds = getattr(part, "rope_type", None)
+        for layer, kind in kinds.items() if isinstance(kinds, dict) else [(None, kinds)]:
+            if isinstance(kind, str) and "dynamic" in kind:
+                found.append((part, layer))
+    return found
+
+
+def working_dtype(model: SefarMLLM) -> torch.dtype:
+    """Of the matrix products: autocast's, where it is on."""
+    device = model.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else model.causal.dtype
+
+
+def spread(values: Tensor) -> float:
+    """Root mean square."""
+    return float(values.double().pow(2).mean().sqrt())

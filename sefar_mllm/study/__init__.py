@@ -1,5 +1,0 @@
-"""The verb ``study``: the paper's tables and figures, run anew."""
-
-from sefar_mllm.study.verb import StudyConfig, study
-
-__all__ = ["StudyConfig", "study"]
