@@ -15,6 +15,7 @@ from encoder.errors import EncoderError
 from encoder.processes.launcher import launched
 from gym_qa.errors import GymQAError
 from projector.errors import ProjectorError
+from sefar_mllm.console import shown
 from sefar_mllm.errors import SefarMLLMError
 
 
@@ -178,7 +179,8 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
-            return run_verb(sys.argv[1:] if argv is None else argv)
+            with shown():
+                return run_verb(sys.argv[1:] if argv is None else argv)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:

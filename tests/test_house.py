@@ -17,8 +17,8 @@ LAYERS = {
     "encoder": "errors files device processes video loading model recipes training visual features",
     "projector": "errors standardize mlp pool queries build",
     "gym_qa": "errors files datasets questions minigym cutting audit exports benchmark",
-    "sefar_mllm": "errors files statistics settings model inference finetuning report evaluation doctor "
-    "experiments cli",
+    "sefar_mllm": "errors files statistics console settings model inference finetuning report evaluation "
+    "doctor experiments cli",
 }
 
 MODULES = {

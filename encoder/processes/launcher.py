@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK")
 OF_A_PROCESS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 OF_THE_LAUNCHER = ("ACCELERATE_", "GROUP_", "MV2_", "OMPI_", "PMI_", "ROLE_", "TORCHELASTIC_")
 
@@ -15,6 +16,12 @@ def launched() -> int:
     """How many processes were started together; 1 without a launcher."""
     given = [os.environ[name] for name in SIZES if os.environ.get(name, "").isdecimal()]
     return max(map(int, given), default=1)
+
+
+def rank() -> int:
+    """This process's number among those that were started together, from 0; 0 without a launcher."""
+    given = [os.environ[name] for name in RANKS if os.environ.get(name, "").isdecimal()]
+    return int(given[0]) if given else 0
 
 
 def launch_command(verb: str, processes: int) -> str:
