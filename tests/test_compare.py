@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +14,17 @@ from mllm_sources import easy_questions, question_file, tiny_folder
 import sefar_mllm.experiments.compare
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.experiments.compare import (
+    TEXT_ONLY,
     CompareConfig,
-    base_settings,
+    Sources,
     compare,
-    configured,
+    finetuning,
     named_encoders,
     slug,
 )
 from sefar_mllm.experiments.compare_table import PUBLISHED, published_rows
-from sefar_mllm.experiments.demo import BUDGETS, SEFAR, Folders, finetune_config
+from sefar_mllm.experiments.minigym import budget, finetuning_values
+from sefar_mllm.finetuning.config import FinetuneConfig
 from sefar_mllm.model.prompts import PromptConfig
 from sefar_mllm.report import read_results
 
@@ -124,21 +126,28 @@ def test_names_of_encoders():
     assert all("/" not in slug(name) for name in ("a/b", "../x"))
 
 
-def test_settings_are_the_demos_on_minigym_and_the_defaults_elsewhere(config):
-    demo = finetune_config(Folders(Path("runs/x"), Path("data")), SEFAR, BUDGETS["mini"], 0)
-    found = configured(
-        {**base_settings(CompareConfig(["efficientnet-lite0"])), "questions": "q", "output": "o"}
-    )
-    for name, value in asdict(demo).items():
-        if name not in ("questions", "output", "features"):
-            assert asdict(found)[name] == value
-    assert base_settings(config) == {}
-    own = configured({"questions": "q", "output": "o", "prompt": {"answer": "letter"}, "max_steps": 7})
-    assert (own.prompt, own.max_steps) == (PromptConfig(answer="letter"), 7)
-    with pytest.raises(SefarMLLMError, match="no setting 'max_step'"):
-        configured({"max_step": 7})
-    with pytest.raises(SefarMLLMError, match=r"finetune: .*max_steps"):
-        configured({"questions": "q", "output": "o", "max_steps": "many"})
+def test_settings_are_minigyms_on_minigym_and_the_defaults_elsewhere(config):
+    sources = Sources(Path("q"), Path("v"), Path("videos"), None)
+    minigym, own = CompareConfig(["efficientnet-lite0"], finetune={"max_steps": 7}), config
+    for name in ("efficientnet-lite0", TEXT_ONLY):
+        found = finetuning(minigym, sources, name, 3)
+        assert (found.max_steps, found.seed, found.questions) == (7, 3, Path("q"))
+        assert found.projector_learning_rate == finetuning_values("mini")["projector_learning_rate"] == 1e-5
+        assert found.align_steps == (0 if name == TEXT_ONLY else budget("mini").align_steps)
+        assert (found.features is None) == (name == TEXT_ONLY)
+        elsewhere = finetuning(replace(own, finetune={"prompt": {"answer": "letter"}}), sources, name, 0)
+        default = FinetuneConfig(questions=Path("q"), output=elsewhere.output)
+        assert elsewhere.learning_rate == default.learning_rate
+        assert elsewhere.prompt == PromptConfig(answer="letter")
+    encoders = [finetuning(minigym, sources, name, 0) for name in ("one", "other")]
+    one, other = (replace(fine, output=Path(), features=None) for fine in encoders)
+    assert one == other  # the compared encoders differ in their features alone
+    for values, message in (
+        ({"max_step": 7}, "no setting 'max_step'"),
+        ({"max_steps": "many"}, "finetune: .*max_steps"),
+    ):
+        with pytest.raises(SefarMLLMError, match=message):
+            finetuning(replace(minigym, finetune=values), sources, "one", 0)
 
 
 @pytest.mark.parametrize(

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 
+from encoder.training.config import TrainConfig
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.experiments.demo import (
-    BLIND,
-    BUDGETS,
-    FRAMES,
-    SEFAR,
-    Folders,
-    Stages,
-    encoder_config,
-    finetune_config,
-)
+from sefar_mllm.experiments.minigym import budget, encoder_training, finetuning_values
+from sefar_mllm.experiments.stages import Stages
+from sefar_mllm.finetuning.config import FinetuneConfig
+from sefar_mllm.settings.options import options_from, overridden, read_options
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = Folders(Path("runs/demo"), Path("data/minigym/mini"))
 
 
 def test_a_stage_is_done_once_and_a_stopped_one_again(tmp_path, capsys):
@@ -46,25 +39,41 @@ def test_a_folder_of_other_options_is_refused_and_left_alone(tmp_path):
     assert (tmp_path / "stages.json").read_bytes() == before
 
 
-def stated(found: dict, said: dict) -> dict:
-    """Of ``found``, what ``said`` names."""
-    return {k: stated(found[k], v) if isinstance(v, dict) else found[k] for k, v in said.items()}
-
-
 def test_the_shipped_configurations_are_the_demos():
-    said = yaml.safe_load((ROOT / "configs/encoder/minigym.yaml").read_text(encoding="utf-8"))
-    found = asdict(encoder_config(FOLDERS, BUDGETS["mini"], 0))
-    for place in (said, found):
-        place.pop("output")
-        place["data"] = {"short_side": place["data"]["short_side"]}
-    assert stated(found, said) == said
-    said = yaml.safe_load((ROOT / "configs/mllm/minigym.yaml").read_text(encoding="utf-8"))
-    assert stated(asdict(finetune_config(FOLDERS, SEFAR, BUDGETS["mini"], 0)), said) == said
+    shipped = read_options(TrainConfig, ROOT / "configs/encoder/minigym.yaml")
+    used = encoder_training("mini", Path("run"), Path("qa"), Path("data"), 0)
+    assert used.updates == budget("mini").updates == shipped.updates
+    assert used.data.labelled == Path("qa/train.csv")
+    assert used.data.cache == Path("data/decoded")
+    as_shipped = replace(used, output=shipped.output, data=shipped.data)
+    assert as_shipped == shipped
+    assert replace(shipped.data, **dict.fromkeys(FOLDERS)) == replace(used.data, **dict.fromkeys(FOLDERS))
+    files = {"questions": "q", "output": "o"}
+    fine = read_options(FinetuneConfig, ROOT / "configs/mllm/minigym.yaml", files)
+    assert options_from(FinetuneConfig, {**finetuning_values("mini"), **files}, "mini") == fine
+    assert fine.max_steps == budget("mini").max_steps
 
 
-def test_the_compared_encoders_differ_in_their_features_alone():
-    ours, theirs = (asdict(finetune_config(FOLDERS, name, BUDGETS["mini"], 0)) for name in (SEFAR, FRAMES))
-    assert {key for key in ours if ours[key] != theirs[key]} == {"output", "features"}
-    blind = asdict(finetune_config(FOLDERS, BLIND, BUDGETS["mini"], 0))
-    assert blind["features"] is None
-    assert blind["max_steps"] == ours["max_steps"]
+FOLDERS = ("labelled", "unlabelled", "val", "video_root", "cache")
+
+
+def test_overrides_change_what_they_name_and_nothing_beside():
+    base = {"a": 1, "group": {"b": 2, "c": 3}}
+    assert overridden(base, {"group": {"c": 4}, "d": 5}) == {"a": 1, "group": {"b": 2, "c": 4}, "d": 5}
+    assert base == {"a": 1, "group": {"b": 2, "c": 3}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n", "expected 'option: value' lines"),
+        ("a: [", "not YAML"),
+        ("epoch: 3\n", "no setting 'epoch'; there are .*epochs"),
+        ("epochs: many\n", "epochs"),
+    ],
+)
+def test_a_file_that_holds_no_options_is_refused_by_name(tmp_path, text, message):
+    file = tmp_path / "options.yaml"
+    file.write_text(text)
+    with pytest.raises(SefarMLLMError, match=rf"options\.yaml: .*{message}"):
+        read_options(FinetuneConfig, file)

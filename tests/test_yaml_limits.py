@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sefar_mllm.cli import main
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.experiments.study.verb import read_settings
+from sefar_mllm.settings.options import read_values
 from sefar_mllm.settings.yaml_limits import LARGEST, check_size
 
 
@@ -59,7 +59,7 @@ def test_bombs_end_in_one_message_and_little_memory(bomb, how, tmp_path, capsys)
 def test_settings_of_a_study_are_bounded_without_the_command(tmp_path):
     (tmp_path / "bomb.yaml").write_text(f"epochs: {lists(9)}\n", "utf-8")
     with pytest.raises(SefarMLLMError, match=r"bomb\.yaml: its aliases"):
-        read_settings(tmp_path / "bomb.yaml")
+        read_values(tmp_path / "bomb.yaml")
 
 
 def test_a_few_aliases_are_read(tmp_path, capsys):

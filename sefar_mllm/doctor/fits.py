@@ -8,13 +8,14 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 
+from encoder.training.config import TrainConfig
 from encoder.training.memory import training_memory
 from projector.build import ProjectorSpec
 from sefar_mllm.doctor.memory import GB, Setup, available, finetune_memory
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.model.language_model import language_model_config
 from sefar_mllm.model.suitable import embedding_width
-from sefar_mllm.settings.encoder_settings import read_settings
+from sefar_mllm.settings.options import read_options
 
 LIBRARIES = 0.8 * GB  # Python with its libraries, or the GPU's context and workspaces: 0.6 to 0.9 GB
 VIDEO_TOKENS = 8
@@ -155,7 +156,7 @@ def check_encoder_fit(settings: Path, processes: int, device: str, memory: float
     """
     if processes < 1:
         raise SefarMLLMError("doctor: processes must be at least 1")
-    config = read_settings(settings)
+    config = read_options(TrainConfig, settings)
     name = config.model.weights or f"SeFAR-{config.model.preset}"
     helps = ["a larger --accumulate", "more GPUs"]
     if not config.model.gradient_checkpointing:

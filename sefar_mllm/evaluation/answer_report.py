@@ -21,6 +21,7 @@ from sefar_mllm.report import (
     Breakdown,
     Comparison,
     Confusion,
+    Curves,
     Example,
     Reliability,
     Report,
@@ -48,6 +49,7 @@ def write_scores(
     video_root: Path | None = None,
     settings: Mapping[str, object] | None = None,
     timings: Sequence[tuple[str, float]] = (),
+    curves: Sequence[Curves] = (),
     seed: int = 0,
 ) -> list[ResultRow]:
     """Write results.json, metrics.json, report.html and report.md; returns the rows.
@@ -64,6 +66,7 @@ def write_scores(
         video_root: folder of the clips, for the frames of wrong answers; None shows them without frames.
         settings: what was configured.
         timings: (stage, seconds).
+        curves: how trainings ran.
         seed: of the resampling and of the wrong answers that are shown.
     """
     rows = [one.row(asked) for one in scored] + asked.model_free_rows()
@@ -86,6 +89,7 @@ def write_scores(
             Reliability(name, found, calibration_error(found)) for name, found in bins.items() if found
         ],
         confusions=matrices,
+        curves=curves,
         examples=wrong_answers(asked, answering[0], video_root, seed),
         examples_note=f"Wrong or unreadable answers of {answering[0].name}, drawn at random.",
         timings=timings,

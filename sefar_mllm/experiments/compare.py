@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from encoder.features.extract import ExtractConfig, FrameOrder, extract
 from encoder.processes.group import Processes, join
@@ -20,10 +19,13 @@ from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.evaluation.evaluate import EvaluateConfig, evaluate
 from sefar_mllm.evaluation.question_set import QuestionSet
 from sefar_mllm.experiments.compare_table import write_comparison
-from sefar_mllm.experiments.demo import BUDGETS, SEFAR, Budget, Folders, Stages, finetune_config
+from sefar_mllm.experiments.curves import training_curves, training_run
+from sefar_mllm.experiments.minigym import Size, budget, finetuning_values
 from sefar_mllm.experiments.rounds import Task, in_rounds
+from sefar_mllm.experiments.stages import Stages
 from sefar_mllm.finetuning.config import FinetuneConfig
 from sefar_mllm.finetuning.finetune import finetune
+from sefar_mllm.settings.options import options_from
 
 TEXT_ONLY = "language model alone"
 FEATURE_OPTIONS = ("precision", "reader", "short_side", "batch", "workers", "device", "views")
@@ -46,7 +48,9 @@ class CompareConfig:
         questions: questions to answer, given together with train_questions and video_root.
         video_root: folder of the clips, ``<clip id>.mp4``.
         size: of MiniGym, and of the work done on it.
-        seeds: training seeds, from 0; accuracy is averaged over them.
+        data: folder of the rendered MiniGym; by default data/minigym/SIZE.
+        seeds: training seeds; accuracy is averaged over them.
+        seed: the first of them, and that of MiniGym's videos and questions.
         finetune: settings of ``finetune`` by name, in place of those for MiniGym (or of the defaults, for
             questions of one's own).
         features: settings of ``extract-features`` by name: precision, reader, short_side, batch, workers,
@@ -63,8 +67,10 @@ class CompareConfig:
     train_questions: Path | None = None
     questions: Path | None = None
     video_root: Path | None = None
-    size: Literal["tiny", "mini", "full"] = "mini"
+    size: Size = "mini"
+    data: Path | None = None
     seeds: int = 3
+    seed: int = 0
     finetune: dict[str, Any] = field(default_factory=dict)
     features: dict[str, Any] = field(default_factory=dict)
     text_only: bool = True
@@ -76,7 +82,14 @@ class CompareConfig:
 
 @dataclass(frozen=True)
 class Sources:
-    """The questions and videos of a comparison."""
+    """The questions and videos of a comparison.
+
+    Attributes:
+        train: questions to fine-tune on.
+        val: questions to answer.
+        videos: folder of their clips.
+        name: what tables call the questions; none for the file's own name.
+    """
 
     train: Path
     val: Path
@@ -93,20 +106,26 @@ def compare(config: CompareConfig) -> None:
         SefarMLLMError: for settings that contradict one another, or a folder of another comparison.
         EncoderError: for an encoder or video at fault, or processes that cannot share the work.
     """
-    encoders = named_encoders(config.encoders)
+    named_encoders(config.encoders)
     check(config)
     processes = join("compare", config.features.get("device"))
     # Encoders and seeds are not among the options: more of them may join a finished comparison.
     kept = {key: value for key, value in asdict(config).items() if key not in ("encoders", "output", "seeds")}
     stages = Stages(config.output, kept, processes)
-    sources = prepare(config, stages)
+    compare_on(config, prepare(config, stages), stages)
+
+
+def compare_on(config: CompareConfig, sources: Sources, stages: Stages) -> None:
+    """`compare` on questions and videos that are there."""
+    encoders, processes = named_encoders(config.encoders), stages.processes
     for name, spec in encoders.items():
         # Always called: it goes on by itself, and refuses features of an encoder that has changed since.
         features(config, sources, name, spec, processes)
     answering = [*encoders, *([TEXT_ONLY] if config.text_only else [])]
+    seeds = range(config.seed, config.seed + config.seeds)
     tasks = [
         Task(name, seed, finetuning(config, sources, name, seed), evaluation(config, sources, name, seed))
-        for seed in range(config.seeds)
+        for seed in seeds
         for name in answering
     ]
     if processes.world > 1:
@@ -116,11 +135,13 @@ def compare(config: CompareConfig) -> None:
             stages.do(task.teaching, partial(finetune, task.fine))
             stages.do(task.answering, partial(evaluate, task.asking))
     asked = QuestionSet.open(sources.val, name=sources.name)
-    runs = {name: [answers(config, name, seed) for seed in range(config.seeds)] for name in answering}
+    runs = {name: [answers(config, name, seed) for seed in seeds] for name in answering}
     settings = {**asdict(config), "encoders": encoders}
+    trained = {name: run for name, spec in encoders.items() if (run := training_run(spec))}
+    curves = training_curves(trained, {name: model(config, name, config.seed) for name in answering})
     processes.once(
         lambda: write_comparison(
-            config.output, asked, runs, TEXT_ONLY, settings, stages.seconds, sources.videos
+            config.output, asked, runs, TEXT_ONLY, settings, stages.seconds, sources.videos, curves
         )
     )
 
@@ -134,7 +155,7 @@ def check(config: CompareConfig) -> None:
         )
     if unknown := sorted(config.features.keys() - set(FEATURE_OPTIONS)):
         raise SefarMLLMError(f"features: no setting {unknown[0]!r}; there are {', '.join(FEATURE_OPTIONS)}")
-    configured({**base_settings(config), **config.finetune, "questions": "-", "output": "-"})
+    finetuning(config, Sources(Path("-"), Path("-"), Path("-"), None), TEXT_ONLY, config.seed)
 
 
 def named_encoders(specs: Sequence[str]) -> dict[str, str]:
@@ -161,11 +182,11 @@ def prepare(config: CompareConfig, stages: Stages) -> Sources:
     """The questions and videos: those given, else MiniGym's."""
     if config.questions and config.train_questions and config.video_root:
         return Sources(config.train_questions, config.questions, config.video_root, None)
-    data, qa = Path("data/minigym") / config.size, config.output / "qa"
-    fraction = BUDGETS[config.size].labelled
-    once, rendered = stages.processes.once, MiniGymConfig(output=data, size=config.size)
+    data, qa = config.data or Path("data/minigym") / config.size, config.output / "qa"
+    once, rendered = stages.processes.once, MiniGymConfig(output=data, size=config.size, seed=config.seed)
     stages.do("render videos", lambda: once(lambda: make_minigym(rendered)))
-    built = BuildQAConfig(output=qa, data=data, fraction=fraction)
+    labelled = budget(config.size).labelled
+    built = BuildQAConfig(output=qa, data=data, fraction=labelled, seed=config.seed)
     stages.do("build questions", lambda: once(lambda: build_qa(built)))
     return Sources(
         qa / "train_questions.jsonl",
@@ -188,6 +209,11 @@ def store(config: CompareConfig, name: str, order: FrameOrder = "filmed") -> Pat
     return config.output / "features" / (slug(name) if order == "filmed" else f"{slug(name)}+{order}")
 
 
+def model(config: CompareConfig, name: str, seed: int) -> Path:
+    """Checkpoint of a fine-tuned model."""
+    return config.output / "mllm" / slug(name) / f"seed-{seed}"
+
+
 def answers(config: CompareConfig, name: str, seed: int) -> Path:
     """Predictions of a fine-tuned model."""
     return config.output / "answers" / slug(name) / f"seed-{seed}"
@@ -197,10 +223,9 @@ def features(config: CompareConfig, sources: Sources, name: str, spec: str, proc
     """Features of the asked clips, and for the controls of the questions' clips in other orders."""
     files = {"train": sources.train, "val": sources.val}
     lists = processes.once(lambda: [asked_clips(config, part, file) for part, file in files.items()])
-    views = BUDGETS[config.size].views
     base = ExtractConfig(
         encoder=spec, clips=lists, output=store(config, name), video_root=sources.videos,
-        **{"views": views, **config.features},
+        **{"views": budget(config.size).views, "seed": config.seed, **config.features},
     )  # fmt: skip
     extract(base)
     for order in ORDERS if config.frame_orders else ():
@@ -220,45 +245,17 @@ def asked_clips(config: CompareConfig, part: str, questions: Path) -> Path:
 
 def finetuning(config: CompareConfig, sources: Sources, name: str, seed: int) -> FinetuneConfig:
     """The same for every encoder; only the features differ."""
-    output = config.output / "mllm" / slug(name) / f"seed-{seed}"
     blind = name == TEXT_ONLY
     own = {
         "questions": str(sources.train),
-        "output": str(output),
+        "output": str(model(config, name, seed)),
         "features": None if blind else str(store(config, name)),
         "seed": seed,
         **({"align_steps": 0, "video_dropout": 0.0} if blind else {}),
     }
-    return configured({**base_settings(config), **config.finetune, **own})
-
-
-def base_settings(config: CompareConfig) -> dict[str, Any]:
-    """MiniGym's settings are the demo's; questions of one's own start from the defaults."""
-    if config.questions is not None:
-        return {}
-    budget: Budget = BUDGETS[config.size]
-    demo = finetune_config(Folders(config.output, config.output), SEFAR, budget, 0)
-    return json.loads(json.dumps(asdict(demo), default=str))
-
-
-def configured(values: Mapping[str, Any]) -> FinetuneConfig:
-    """Fine-tuning's options from plain values, as the command line reads them.
-
-    Raises:
-        SefarMLLMError: for a setting that there is not, or one of the wrong kind.
-    """
-    from jsonargparse import ArgumentParser
-
-    known = {option.name for option in fields(FinetuneConfig)}
-    if unknown := sorted(values.keys() - known):
-        raise SefarMLLMError(f"finetune: no setting {unknown[0]!r}; there are {', '.join(sorted(known))}")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(FinetuneConfig, as_group=False)
-    try:
-        parsed = parser.instantiate_classes(parser.parse_object(dict(values)))
-    except Exception as error:  # jsonargparse raises several kinds, by version
-        raise SefarMLLMError(f"finetune: {error}") from error
-    return FinetuneConfig(**vars(parsed))
+    # Questions of one's own start from the defaults.
+    base = finetuning_values(config.size) if config.questions is None else {}
+    return options_from(FinetuneConfig, {**base, **config.finetune, **own}, "finetune")
 
 
 def evaluation(config: CompareConfig, sources: Sources, name: str, seed: int) -> EvaluateConfig:
@@ -266,7 +263,7 @@ def evaluation(config: CompareConfig, sources: Sources, name: str, seed: int) ->
     blind = name == TEXT_ONLY
     orders = config.frame_orders and not blind
     return EvaluateConfig(
-        checkpoint=config.output / "mllm" / slug(name) / f"seed-{seed}",
+        checkpoint=model(config, name, seed),
         questions=sources.val,
         output=answers(config, name, seed),
         features=None if blind else store(config, name),

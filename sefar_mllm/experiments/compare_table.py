@@ -11,7 +11,7 @@ from sefar_mllm.evaluation.answering import CONTROLS, ONE_ORDER, SEEING
 from sefar_mllm.evaluation.answers import read_answers
 from sefar_mllm.evaluation.question_set import QuestionSet
 from sefar_mllm.evaluation.scored import Scored, difference
-from sefar_mllm.report import Comparison, ResultRow
+from sefar_mllm.report import Comparison, Curves, ResultRow
 
 #: Gym-QA-99 and Gym-QA-288 in per cent, Vicuna-7B fine-tuned on 5 % (SeFAR, arXiv 2501.01245, table 5).
 PUBLISHED = {
@@ -44,6 +44,7 @@ def write_comparison(
     settings: Mapping[str, object],
     seconds: Mapping[str, float],
     video_root: Path,
+    curves: Sequence[Curves] = (),
 ) -> None:
     """Write results.json, metrics.json and the report, and print the table.
 
@@ -55,6 +56,7 @@ def write_comparison(
         settings: what was configured.
         seconds: of every step.
         video_root: folder of the clips.
+        curves: how the trainings ran.
     """
     scored = []
     for name, folders in runs.items():
@@ -86,9 +88,10 @@ def write_comparison(
         video_root=video_root,
         settings={key: str(value) for key, value in settings.items()},
         timings=list(seconds.items()),
+        curves=curves,
     )
     print_scores(rows, comparisons)
-    print(f"open {output / 'report.html'}")
+    print(f"\n{sum(seconds.values()) / 60:.1f} minutes of work in all; open {output / 'report.html'}")
 
 
 def reordered(folders: Sequence[Path]) -> bool:

@@ -16,7 +16,7 @@ import torch
 
 from encoder.processes.launcher import as_if_alone
 from sefar_mllm.evaluation.evaluate import EvaluateConfig, evaluate
-from sefar_mllm.experiments.demo import Stages
+from sefar_mllm.experiments.stages import Stages
 from sefar_mllm.finetuning.config import FinetuneConfig
 from sefar_mllm.finetuning.finetune import finetune
 

@@ -55,7 +55,7 @@ class AskConfig:
 
     video: Path
     question: str
-    checkpoint: Path = Path("runs/demo/mllm/sefar")
+    checkpoint: Path = Path("runs/demo/mllm/SeFAR/seed-0")
     options: list[str] = field(default_factory=list)
     start: Seconds | None = None
     end: Seconds | None = None

@@ -18,12 +18,13 @@ from encoder.training.train import train
 from gym_qa.datasets.sources import DataFiles, is_synthetic
 from gym_qa.minigym import MiniGymConfig, make_minigym
 from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.experiments.minigym import ENCODER
 from sefar_mllm.experiments.study.data import Lists, write_lists
 from sefar_mllm.experiments.study.picture import draw
 from sefar_mllm.experiments.study.plan import Column, Row, Study, changed
 from sefar_mllm.experiments.study.studies import STUDIES
 from sefar_mllm.experiments.study.table import markdown
-from sefar_mllm.settings.encoder_settings import read_settings
+from sefar_mllm.settings.options import read_options
 from sefar_mllm.statistics import over_seeds
 
 MINIGYM = Path("data/minigym/mini")
@@ -73,7 +74,7 @@ class StudyConfig(DataFiles):
 
     name: Names
     output: Path = Path("runs/study")
-    settings: Path = Path("configs/encoder/minigym.yaml")
+    settings: Path = ENCODER
     videos: Path | None = None
     available_only: bool = False
     fraction: float = 0.1
@@ -95,7 +96,7 @@ def study(config: StudyConfig) -> dict[str, Any]:
     if config.seeds < 1:
         raise SefarMLLMError(f"seeds: expected at least 1, got {config.seeds}")
     plan = STUDIES[config.name]
-    base = read_settings(config.settings)
+    base = read_options(TrainConfig, config.settings)
     if config.updates is not None:
         base = replace(base, updates=config.updates)
     files = _data_files(config)
