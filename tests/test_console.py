@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -58,3 +60,15 @@ def test_a_reader_who_went_away_is_not_swallowed(monkeypatch):
     monkeypatch.setattr("sys.stdout", Gone())
     with shown(), pytest.raises(BrokenPipeError):
         logging.getLogger("encoder").info("line")
+
+
+def test_libraries_are_imported_without_a_remark():
+    """Those that remark on the machine when they are imported, as fine-tuning imports them."""
+    code = (
+        "from sefar_mllm.console import shown\n"
+        "with shown():\n"
+        "    import bitsandbytes, deepspeed.accelerator\n"
+        "    deepspeed.accelerator.get_accelerator()\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout + run.stderr == ""
