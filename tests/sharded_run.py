@@ -23,9 +23,10 @@ from accelerate.utils import DistributedType
 
 import sefar_mllm.finetuning.finetune as finetuning
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.experiments.compare import configured
+from sefar_mllm.finetuning.config import FinetuneConfig
 from sefar_mllm.finetuning.trainer import MLLMTrainer
 from sefar_mllm.model.mllm import SefarMLLM
+from sefar_mllm.settings.options import options_from
 
 _plain_init = accelerate.state.AcceleratorState.__init__
 _plain_build, _plain_embed = finetuning.build_trainer, SefarMLLM.embed
@@ -97,7 +98,7 @@ def main() -> None:
         notes.append({})
         _noting(notes[-1])
         try:
-            finetuning.finetune(configured(run))
+            finetuning.finetune(options_from(FinetuneConfig, run, "run"))
         except SefarMLLMError as error:
             notes[-1]["refused"] = str(error)
         if torch.distributed.is_initialized():
