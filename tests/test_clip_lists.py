@@ -15,7 +15,8 @@ from published_sets import ucf101
 from encoder.errors import EncoderError
 from encoder.video.clips import read_numbered_clips
 from gym_qa.datasets.cliplist import read_label_list, read_labels
-from gym_qa.datasets.sources import DataFiles, read_tables
+from gym_qa.datasets.dataset import DataFiles
+from gym_qa.datasets.sources import read_tables
 from gym_qa.errors import GymQAError
 from sefar_mllm.cli import main
 

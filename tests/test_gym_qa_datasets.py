@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from gym_qa_sources import FINEGYM, SOURCES, source
 from published_sets import MAKERS
 
 from gym_qa.benchmark.build import build_qa
-from gym_qa.datasets.sources import DATASETS, DataFiles, read_tables
+from gym_qa.datasets.dataset import DataFiles
+from gym_qa.datasets.sources import DATASETS, read_tables
+from gym_qa.datasets.wordings import WORDINGS
+from gym_qa.errors import GymQAError
 from gym_qa.questions.official import read_official
 from gym_qa.questions.questions import read_questions
-from gym_qa.questions.wordings import BY_DATASET, WORDINGS
 from sefar_mllm.cli import main
 
 
@@ -30,8 +33,21 @@ def build(name, folder, output, *options):
 
 
 def test_every_data_set_has_every_wording():
-    assert set(BY_DATASET) == {*DATASETS, "minigym"}
-    assert all(list(texts) == list(WORDINGS) for texts in BY_DATASET.values())
+    assert all(list(data_set.wordings) == list(WORDINGS) for data_set in DATASETS.values())
+
+
+OTHERS = {"annotation": Path("a.json"), "action_type": "5253B", "fold": 2, "contradictory": "keep"}
+
+
+@pytest.mark.parametrize("option", OTHERS)
+def test_an_option_of_another_data_set_is_refused(published, option):
+    name, folder = published
+    files = DataFiles(dataset=name, data=folder, **{option: OTHERS[option]})
+    if option in DATASETS[name].options:
+        DATASETS[name].check(files)
+    else:
+        with pytest.raises(GymQAError, match=f"'{name}' has no option {option}; "):
+            read_tables(files)
 
 
 @pytest.mark.parametrize("wording", [*WORDINGS, "varied"])
@@ -39,8 +55,8 @@ def test_only_gymnasts_are_asked_about_gymnastics(published, wording, tmp_path):
     name, folder = published
     asked = build(name, folder, tmp_path / "qa", "--wording", wording)
     texts = {question.question for question in asked}
-    assert texts <= set(BY_DATASET[name].values())
-    assert wording == "varied" or texts == {BY_DATASET[name][wording]}
+    assert texts <= set(DATASETS[name].wordings.values())
+    assert wording == "varied" or texts == {DATASETS[name].wordings[wording]}
     assert not any(word in text.lower() for text in texts for word in ("gymnast", "element"))
     assert {question.dataset for question in asked} == {name}
 

@@ -16,10 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gym_qa.datasets.cliplist import read_labels, write_clip_list
+from gym_qa.datasets.dataset import DataFiles
 from gym_qa.datasets.finediving import read_finediving, read_finediving_steps
 from gym_qa.datasets.finegym import ClipId, read_annotation, read_categories, read_finegym
 from gym_qa.datasets.scopes import DIRECTION_PAIRS, apply_scope
-from gym_qa.datasets.sources import DataFiles, read_tables
+from gym_qa.datasets.sources import read_tables
 from gym_qa.datasets.splitlists import read_hmdb51, read_something, read_ucf101
 from gym_qa.datasets.table import ActionClass, Clip, ClipTable, read_classes, write_classes
 from gym_qa.errors import GymQAError

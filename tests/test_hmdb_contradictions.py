@@ -7,7 +7,8 @@ from published_sets import HMDB, hmdb51
 
 from gym_qa.datasets.cliplist import read_labels
 from gym_qa.datasets.contradictions import class_in
-from gym_qa.datasets.sources import DataFiles, read_tables
+from gym_qa.datasets.dataset import DataFiles
+from gym_qa.datasets.sources import read_tables
 from gym_qa.datasets.splitlists import read_ucf101
 from gym_qa.errors import GymQAError
 from sefar_mllm.cli import main

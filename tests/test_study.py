@@ -23,7 +23,7 @@ from encoder.video.clips import read_classes, read_clips
 from encoder.video.elements import TemporalElements
 from encoder.visual.sefar import load_sefar
 from gym_qa.datasets.cliplist import read_labels
-from gym_qa.datasets.sources import DataFiles
+from gym_qa.datasets.dataset import DataFiles
 from gym_qa.minigym import ELEMENTS, MiniGymConfig, make_minigym
 from sefar_mllm.cli import main
 from sefar_mllm.errors import SefarMLLMError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -11,16 +12,18 @@ from typing import Literal
 
 from gym_qa.audit.audit import Audit, audit, counts_of
 from gym_qa.datasets.cliplist import read_label_list, write_clip_list
-from gym_qa.datasets.sources import DataFiles, is_synthetic, read_tables
+from gym_qa.datasets.dataset import DataFiles
+from gym_qa.datasets.sources import is_synthetic, read_tables
 from gym_qa.datasets.splits import coverage, label_split
-from gym_qa.datasets.table import ActionClass, Clip, ClipTable, write_classes
+from gym_qa.datasets.table import Clip, ClipTable, write_classes
 from gym_qa.errors import GymQAError
 from gym_qa.files import write_text
-from gym_qa.questions.attributes import parse_attributes
 from gym_qa.questions.balance import balanced
 from gym_qa.questions.official import to_official, write_official
-from gym_qa.questions.policies import GROUPINGS, Policy
+from gym_qa.questions.policies import Policy
 from gym_qa.questions.questions import Question, build_questions, write_questions
+
+log = logging.getLogger("gym_qa")
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def chosen_recipe(config: BuildQAConfig) -> Recipe:
 def _available(table: ClipTable, videos: Path, name: str) -> ClipTable:
     """The clips whose file is there."""
     here = table.with_clips(clip for clip in table.clips if (videos / clip.file).is_file())
-    print(f"{name}: {len(here)} of {len(table)} clips are in {videos}")
+    log.info(f"{name}: {len(here)} of {len(table)} clips are in {videos}")
     if not here.clips:
         raise GymQAError(f"{videos}: holds none of the {name} clips; cut them first (sefar-mllm cut-clips)")
     return here
@@ -145,13 +148,14 @@ def build_qa(config: BuildQAConfig) -> Audit:
         )
         asked = _with_lengths(asked, clips, config.frames_per_second)
         files[name] = balanced(asked, balance, config.seed)
-        print(f"{name}: {len(files[name])} questions about {len(clips)} clips")
+        log.info(f"{name}: {len(files[name])} questions about {len(clips)} clips")
         if not files[name]:
             raise GymQAError(
                 f"no {name} question is left: balance {balance!r} needs more clips; use another balance"
             )
-    if Policy.parse(recipe.policy).grouping is GROUPINGS["one-attribute"]:
-        print(_attribute_coverage(train.classes, files["val"]))
+    asked_labels = {question.label for question in files["val"]}
+    for line in Policy.parse(recipe.policy).grouping.remarks(train.classes, asked_labels):
+        log.info(line)
     found = audit(files["val"], counts_of(labelled, train.classes), train.classes, files["train"])
     lists = {"train": labelled, "unlabelled": unlabelled, "val": list(val.clips)}
     _write(config, recipe, train, lists, files)
@@ -165,17 +169,6 @@ def build_qa(config: BuildQAConfig) -> Audit:
     kind = "synthetic validation questions" if synthetic else "validation questions"
     print(f"{kind} ({recipe.policy}, balance {recipe.balance}):\n{found}")
     return found
-
-
-def _attribute_coverage(classes: Sequence[ActionClass], questions: Sequence[Question]) -> str:
-    """Which classes a one-attribute file leaves out, and why."""
-    unread = [action.name for action in classes if parse_attributes(action.name) is None]
-    asked = {question.label for question in questions}
-    return (
-        f"attributes are read from {len(classes) - len(unread)} of {len(classes)} class names"
-        + (f", not from: {'; '.join(unread)}" if unread else "")
-        + f"; {len(asked)} classes stand with three others that differ in one and the same attribute"
-    )
 
 
 def _with_lengths(questions: Sequence[Question], clips: Sequence[Clip], rate: float) -> list[Question]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gym_qa.audit.audit import audit, counts_of
-from gym_qa.datasets.sources import DataFiles, is_synthetic, read_tables
+from gym_qa.datasets.dataset import DataFiles
+from gym_qa.datasets.sources import is_synthetic, read_tables
 from gym_qa.datasets.splits import label_split
 from gym_qa.errors import GymQAError
 from gym_qa.questions.balance import balanced
@@ -35,8 +36,9 @@ def policy_table(config: PolicyTableConfig) -> list[str]:
     labelled_counts, reference = counts_of(labelled, train.classes), train.counts()
     head = ["policy", "balance", "questions", "classes", *SHOWN]
     lines = [_row(head), _row(["---"] * len(head))]
-    plain = [name for name, grouping in GROUPINGS.items() if not grouping.always_scheduled]
-    names = ["official recipe", *plain, *(f"{name}+{FREQUENCY}" for name in plain), "one-attribute"]
+    free = [name for name, grouping in GROUPINGS.items() if not grouping.always_scheduled]
+    bound = [name for name, grouping in GROUPINGS.items() if grouping.always_scheduled]
+    names = ["official recipe", *free, *(f"{name}+{FREQUENCY}" for name in free), *bound]
     for name in names:
         policy = "uniform" if name == "official recipe" else name
         distinct = name != "official recipe"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -20,10 +21,13 @@ from tqdm import tqdm
 
 from gym_qa.cutting.one_clip import Encoding, cut_clip, is_whole, open_source
 from gym_qa.cutting.timeline import TooShort
-from gym_qa.datasets.sources import DataFiles, read_tables
+from gym_qa.datasets.dataset import DataFiles
+from gym_qa.datasets.sources import read_tables
 from gym_qa.datasets.table import Clip
-from gym_qa.errors import GymQAError
+from gym_qa.errors import GymQAError, in_a_line
 from gym_qa.files import write_text
+
+log = logging.getLogger("gym_qa")
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi")
 
@@ -138,7 +142,7 @@ def cut_clips(config: CutClipsConfig) -> CutReport:
                 bar.update()
     finally:
         write_text(config.output / "cut_report.json", json.dumps(asdict(report), indent=1) + "\n")
-    print(report)
+    log.info(report)
     return report
 
 
@@ -242,4 +246,4 @@ def _cut(source: Path, clip: Clip, config: CutClipsConfig) -> Outcome:
     except Exception as error:  # a decoder may raise anything, and one video must not end the verb
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise GymQAError(f"{target}: cannot be written ({error}); make room and start again") from None
-        return "unreadable", " ".join(str(error).split()) or type(error).__name__
+        return "unreadable", in_a_line(error)

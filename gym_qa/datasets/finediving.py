@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from gym_qa.datasets.dataset import DataFiles, DataSet, Pair, folder_of
 from gym_qa.datasets.plainpickle import read_plain_pickle
 from gym_qa.datasets.table import ActionClass, Clip, ClipTable
+from gym_qa.datasets.wordings import DIVING
 from gym_qa.errors import GymQAError
 
 #: First digit of an action type in the diving tables of World Aquatics.
@@ -170,3 +172,19 @@ def _frame_labels(details: Any, place: str) -> list[int]:
     if not all(whole):
         raise GymQAError(f"{place}: expected whole numbers in frames_labels")
     return [int(label) for label in labels]
+
+
+def _read_both(files: DataFiles) -> Pair:
+    folder = folder_of(files)
+    coarse = folder / "FineDiving_coarse_annotation.pkl"
+    train, val = folder / "train_split.pkl", folder / "test_split.pkl"
+    if files.action_type is None:
+        return read_finediving(coarse, train), read_finediving(coarse, val)
+    fine, names = folder / "FineDiving_fine-grained_annotation.pkl", folder / "Sub_action_Types_Table.pkl"
+    return (
+        read_finediving_steps(coarse, fine, names, train, files.action_type),
+        read_finediving_steps(coarse, fine, names, val, files.action_type),
+    )
+
+
+FINEDIVING = DataSet(_read_both, DIVING, ("action_type",))

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gym_qa.datasets.dataset import DataFiles, DataSet, Pair, folder_of
 from gym_qa.datasets.table import ActionClass, Clip, ClipTable
+from gym_qa.datasets.wordings import WORDINGS
 from gym_qa.errors import GymQAError
 from gym_qa.files import read_json, read_lines
 
@@ -252,3 +254,27 @@ def _is_seconds(value: Any) -> bool:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _read_both(files: DataFiles) -> Pair:
+    def path(given: Path | None, name: str) -> Path:
+        if given is None and files.data is None:
+            raise GymQAError(
+                f"no file for {name}: give --data, or --annotation, --categories, --train and --val"
+            )
+        return given or folder_of(files) / name
+
+    annotation = path(files.annotation, "annotation_info.json")
+    categories = path(files.categories, "categories.txt")
+    train, val = path(files.train, "train_element.txt"), path(files.val, "val_element.txt")
+    sets = files.sets
+    if sets is None and files.data is not None and (files.data / "set_categories.txt").exists():
+        sets = files.data / "set_categories.txt"
+    pair = read_finegym(annotation, categories, train, sets), read_finegym(annotation, categories, val, sets)
+    check_counts(pair, categories)
+    return pair
+
+
+FINEGYM = DataSet(_read_both, WORDINGS, ("annotation", "categories", "train", "val", "sets"), "cc-by-nc-4.0")
+#: The same files, made by this project.
+MINIGYM = replace(FINEGYM, license="apache-2.0")

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gym_qa.errors import GymQAError
+from gym_qa.errors import GymQAError, in_a_line
 from gym_qa.files import check_characters
 
 #: Values that a file may spell, each counted as often as it is named.
@@ -126,8 +126,9 @@ def read_plain_pickle(path: Path) -> Any:
         _check_size(_spelled(value, {}))
         return _unwrap(value)
     except Exception as error:  # a mangled pickle can raise anything
-        said = str(error) or type(error).__name__
-        raise GymQAError(f"{path}: not a pickle of plain values ({said}); download it again") from None
+        raise GymQAError(
+            f"{path}: not a pickle of plain values ({in_a_line(error)}); download it again"
+        ) from None
 
 
 def _spelled(value: Any, known: dict[int, int]) -> int:

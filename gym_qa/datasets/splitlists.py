@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gym_qa.datasets.contradictions import Listed, by_class, class_in, contradictions
+from gym_qa.datasets.dataset import DataFiles, DataSet, Pair, folder_of
 from gym_qa.datasets.table import ActionClass, Clip, ClipTable
+from gym_qa.datasets.wordings import ACTION
 from gym_qa.errors import GymQAError
 from gym_qa.files import read_json, read_lines, safe_relative
 
@@ -144,3 +146,26 @@ def _table(clips: list[Clip], classes: tuple[ActionClass, ...], place: Path) -> 
             raise GymQAError(f"{place}: {clip.clip_id} stands twice; remove one of its lines")
         seen.add(clip.clip_id)
     return ClipTable(tuple(clips), classes)
+
+
+def _ucf101(files: DataFiles) -> Pair:
+    folder, fold = folder_of(files), files.fold
+    classes = folder / "classInd.txt"
+    train, val = folder / f"trainlist{fold:02d}.txt", folder / f"testlist{fold:02d}.txt"
+    return read_ucf101(classes, train), read_ucf101(classes, val)
+
+
+def _hmdb51(files: DataFiles) -> Pair:
+    folder, fold, treatment = folder_of(files), files.fold, files.contradictory
+    return read_hmdb51(folder, "train", fold, treatment), read_hmdb51(folder, "val", fold, treatment)
+
+
+def _something(files: DataFiles) -> Pair:
+    folder = folder_of(files)
+    labels = folder / "labels.json"
+    return read_something(labels, folder / "train.json"), read_something(labels, folder / "validation.json")
+
+
+UCF101 = DataSet(_ucf101, ACTION, ("fold",))
+HMDB51 = DataSet(_hmdb51, ACTION, ("fold", "contradictory"))
+SOMETHING = DataSet(_something, ACTION)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from gym_qa.datasets.table import Clip, ClipTable
+from gym_qa.dice import by_chance
 from gym_qa.errors import GymQAError
-
-
-def _key(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}\n{name}".encode()).digest()
 
 
 def _shuffled(clips: Iterable[Clip], seed: int) -> list[Clip]:
     """In an order that follows from the seed and each clip's own id alone, for every version of Python."""
-    return sorted(clips, key=lambda clip: (_key(seed, clip.clip_id), clip.clip_id))
+    return sorted(clips, key=lambda clip: by_chance(seed, clip.clip_id))
 
 
 def _official(table: ClipTable, fraction: float, seed: int) -> set[str]:
@@ -45,7 +41,7 @@ def _grouped(table: ClipTable, fraction: float, seed: int) -> set[str]:
         videos[clip.source_video].append(clip)
     wanted = len(table) * fraction
     chosen: set[str] = set()
-    for video in sorted(videos, key=lambda video: (_key(seed, video), video)):
+    for video in sorted(videos, key=lambda video: by_chance(seed, video)):
         size = len(chosen) + len(videos[video])
         if abs(size - wanted) < abs(len(chosen) - wanted):
             chosen |= {clip.clip_id for clip in videos[video]}

@@ -10,13 +10,13 @@ from typing import Any
 import yaml
 
 from gym_qa.audit.audit import audit, counts_of_questions
+from gym_qa.datasets.sources import DATASETS
 from gym_qa.datasets.table import ActionClass, read_classes
-from gym_qa.files import read_json, write_json_lines, write_text
+from gym_qa.files import write_json_lines, write_text
+from gym_qa.questions.provenance import Provenance
 from gym_qa.questions.questions import Question, read_questions
 
 SPLITS = ("train", "validation", "test")
-#: Of the annotations that questions are made from; MiniGym is this project's own.
-LICENSES = {"finegym": "cc-by-nc-4.0", "minigym": "apache-2.0"}
 UNKNOWN = "unknown"
 
 
@@ -32,9 +32,13 @@ def write_dataset(
     """Write one split, and the card of all splits that are in the folder.
 
     Args:
-        folder: where to; other splits in it stay. name: of the data set. split: ``train``, ``validation`` or
-        ``test``. questions: of this split. files: clip id → file below the folder of the clips. beside: the
-        folder of the question file, in which ``build-qa`` leaves ``config.json`` and ``classes.json``.
+        folder: where to; other splits in it stay.
+        name: of the data set.
+        split: ``train``, ``validation`` or ``test``.
+        questions: of this split.
+        files: clip id → file below the folder of the clips.
+        beside: the folder of the question file, in which ``build-qa`` leaves ``config.json`` and
+            ``classes.json``.
         license: for the card; by default that of the annotations the questions come from, as far as known.
     """
     rows = (asdict(question) | {"file": files[question.video]} for question in questions)
@@ -59,7 +63,7 @@ def write_dataset(
         audits=audits({one: read_questions(file) for one, file in there.items()}, classes),
     )
     lines = [
-        f"license: {one_line(license or LICENSES.get(source, UNKNOWN))}",
+        f"license: {one_line(license or (DATASETS[source].license if source in DATASETS else UNKNOWN))}",
         f"pretty_name: {one_line(name)}",
         yaml.safe_dump(head, sort_keys=False),
     ]
@@ -72,19 +76,13 @@ def one_line(text: str) -> str:
     return found.removeprefix("- ").rstrip("\n")
 
 
-def settings_of(folder: Path) -> dict[str, Any]:
-    """What ``build-qa`` says beside the questions; nothing where there is no such file."""
-    settings = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-    return settings if isinstance(settings, dict) else {}
-
-
 def source_of(questions: Sequence[Question], folder: Path) -> str:
     """The data set that questions are about, as they or ``build-qa`` say."""
-    settings = settings_of(folder)
-    if settings.get("synthetic"):
+    known = Provenance.beside(folder)
+    if known.synthetic:
         return "minigym"
     named = {question.dataset for question in questions} - {""}
-    return named.pop() if len(named) == 1 else str(settings.get("dataset", UNKNOWN))
+    return named.pop() if len(named) == 1 else known.dataset or UNKNOWN
 
 
 def audits(splits: Mapping[str, Sequence[Question]], classes: Sequence[ActionClass] | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,15 @@ from gym_qa.audit.audit import load_questions
 from gym_qa.datasets.clip_files import clip_files
 from gym_qa.errors import GymQAError
 from gym_qa.exports.conversations import conversations, write_llama_factory, write_llava, write_ms_swift
-from gym_qa.exports.dataset_folder import settings_of, write_dataset
+from gym_qa.exports.dataset_folder import write_dataset
 from gym_qa.exports.harnesses import write_lmms_eval, write_vlmevalkit
 from gym_qa.files import plain_name
 from gym_qa.questions.official import read_official, to_official, write_official
 from gym_qa.questions.prompt import LETTERS
+from gym_qa.questions.provenance import Provenance
 from gym_qa.questions.questions import Question
+
+log = logging.getLogger("gym_qa")
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,12 @@ class ExportQAConfig:
         format: ``official`` (Gym-QA's own JSON), ``datasets`` (a folder for ``datasets.load_dataset``, with
             its card), ``llava``, ``llama-factory`` or ``ms-swift`` (conversations), ``lmms-eval`` (a task
             folder) or ``vlmevalkit`` (a folder with a TSV and the data set's class).
-        output: the file (official, llava, ms-swift) or folder (the others) to write. name: of the data set or
-        task. split: of the ``datasets`` folder that the questions are. answer: what a conversation answers
-        with: ``letter``, ``text`` or ``both``. videos: folder of the clips: each clip's file is looked for
-        there, and in conversations its path is put
-            before the file's.
+        output: the file (official, llava, ms-swift) or folder (the others) to write.
+        name: of the data set or task.
+        split: of the ``datasets`` folder that the questions are.
+        answer: what a conversation answers with: ``letter``, ``text`` or ``both``.
+        videos: folder of the clips: each clip's file is looked for there, and in conversations its path is
+            put before the file's.
         license: of the ``datasets`` card; by default CC BY-NC 4.0 for FineGym's annotations, Apache-2.0 for
             MiniGym, else unknown.
     """
@@ -62,7 +67,7 @@ def export_qa(config: ExportQAConfig) -> None:
         clips = dict.fromkeys(question.video for question in questions)
         files = clip_files(clips, config.questions.parent, config.videos)
     FORMATS[config.format](questions, files, config)
-    print(f"{len(questions)} questions written to {config.output} ({config.format})")
+    log.info(f"{len(questions)} questions written to {config.output} ({config.format})")
 
 
 def _official(questions: Sequence[Question], files: Mapping[str, str], config: ExportQAConfig) -> None:
@@ -70,8 +75,8 @@ def _official(questions: Sequence[Question], files: Mapping[str, str], config: E
     if config.questions.suffix == ".json":
         write_official(config.output, read_official(config.questions))
         return
-    settings = settings_of(config.questions.parent)
-    write_official(config.output, to_official(questions, str(settings.get("dataset") or config.name)))
+    known = Provenance.beside(config.questions.parent)
+    write_official(config.output, to_official(questions, known.dataset or config.name))
 
 
 def _datasets(questions: Sequence[Question], files: Mapping[str, str], config: ExportQAConfig) -> None:

@@ -7,9 +7,9 @@ four questions.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
+from gym_qa.dice import by_chance
 from gym_qa.errors import GymQAError
 from gym_qa.questions.questions import Question
 from gym_qa.questions.schedule import OPTIONS
@@ -65,15 +65,11 @@ def _cells(questions: Sequence[Question], by_class: bool, seed: int) -> dict[tup
         found = {
             block: [([[] for _ in range(OPTIONS)], [0] * OPTIONS) for _ in block] for block in sorted(sets)
         }
-    for question in sorted(questions, key=lambda question: _key(seed, question.id)):
+    for question in sorted(questions, key=lambda question: by_chance(seed, question.id)):
         block = tuple(sorted(question.option_labels)) if by_class else ()
         place = block.index(question.label) if by_class else 0
         found[block][place][0][question.answer].append(question)
     return found
-
-
-def _key(seed: int, name: str) -> tuple[bytes, str]:
-    return hashlib.sha256(f"{seed}\n{name}".encode()).digest(), name
 
 
 def _slack(block: list[_Cell]) -> int:

@@ -8,7 +8,7 @@ from a schedule (see `gym_qa.questions.schedule`) and not by free draws.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gym_qa.datasets.table import ActionClass
@@ -30,11 +30,13 @@ class Grouping:
             ones do not hold enough different names.
         groups: sets of classes that may all stand beside one another, for the schedule.
         always_scheduled: free draws would give the answer away.
+        remarks: what to say of a file in which these labels are asked about.
     """
 
     tiers: Callable[[Classes, int], Iterable[list[int]]]
     groups: Callable[[Classes, Sequence[Hashable]], list[list[int]]]
     always_scheduled: bool = False
+    remarks: Callable[[Classes, Collection[int]], Iterable[str]] = lambda classes, asked: ()
 
 
 def _event(action: ActionClass) -> Hashable:
@@ -107,11 +109,21 @@ def _lines(classes: Classes, meanings: Sequence[Hashable]) -> list[list[int]]:
     return [line for line in found.values() if len({meanings[label] for label in line}) >= OPTIONS]
 
 
+def _attributes_read(classes: Classes, asked: Collection[int]) -> Iterable[str]:
+    """Which classes one-attribute questions leave out, and why."""
+    unread = [action.name for action in classes if parse_attributes(action.name) is None]
+    yield (
+        f"attributes are read from {len(classes) - len(unread)} of {len(classes)} class names"
+        + (f", not from: {'; '.join(unread)}" if unread else "")
+        + f"; {len(asked)} classes stand with three others that differ in one and the same attribute"
+    )
+
+
 GROUPINGS: dict[str, Grouping] = {
     "uniform": _by(_all),
     "same-event": _by(_event, _all),
     "same-set": _by(_set, _event, _all),
-    "one-attribute": Grouping(lambda classes, label: [], _lines, always_scheduled=True),
+    "one-attribute": Grouping(lambda classes, label: [], _lines, True, _attributes_read),
 }
 
 POLICIES = (*GROUPINGS, FREQUENCY, *(f"{name}+{FREQUENCY}" for name in GROUPINGS))

@@ -8,7 +8,6 @@ is reached by choosing who is asked (`gym_qa.questions.balance`).
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,13 +15,15 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from gym_qa.datasets.sources import DATASETS
 from gym_qa.datasets.table import ActionClass, Clip
+from gym_qa.datasets.wordings import VARIED, WORDINGS
+from gym_qa.dice import Dice
 from gym_qa.errors import GymQAError
 from gym_qa.files import read_json_lines, write_json_lines
 from gym_qa.questions.attributes import meaning
 from gym_qa.questions.policies import Policy
 from gym_qa.questions.schedule import OPTIONS, Weighted
-from gym_qa.questions.wordings import BY_DATASET, VARIED, WORDINGS
 
 
 @dataclass(frozen=True)
@@ -59,18 +60,6 @@ class Question:
     frame_length: int = 0
 
 
-class _Dice:
-    """Draws from the SHA-256 of a key: the same on every machine and for every version of Python."""
-
-    def __init__(self, *key: object) -> None:
-        digest = hashlib.sha256("\n".join(map(str, key)).encode()).digest()
-        self.value = int.from_bytes(digest, "big")
-
-    def below(self, bound: int) -> int:
-        self.value, rest = divmod(self.value, bound)
-        return rest
-
-
 @dataclass(frozen=True)
 class QuestionBuilder:
     """Builds each clip's question.
@@ -83,7 +72,8 @@ class QuestionBuilder:
         wording: a key of `WORDINGS`, or ``varied`` for one drawn for every clip.
         distinct: never two options that say the same. Without it distractors are any other classes, as in
             the official recipe.
-        dataset: name of the data set, a key of `wordings.BY_DATASET`: whose words the wording has.
+        dataset: name of the data set, a key of `gym_qa.datasets.sources.DATASETS`: whose words the wording
+            has.
     """
 
     classes: Sequence[ActionClass]
@@ -107,8 +97,8 @@ class QuestionBuilder:
         dataset: str = "finegym",
     ) -> QuestionBuilder:
         """Prepare a builder. Raises `GymQAError` for an unknown choice, or for too few classes."""
-        if dataset not in BY_DATASET:
-            raise GymQAError(f"data set {dataset!r}: expected one of {', '.join(BY_DATASET)}")
+        if dataset not in DATASETS:
+            raise GymQAError(f"data set {dataset!r}: expected one of {', '.join(DATASETS)}")
         if wording not in (*WORDINGS, VARIED):
             raise GymQAError(f"wording {wording!r}: expected one of {', '.join((*WORDINGS, VARIED))}")
         meanings = [meaning(action.name) for action in classes]
@@ -120,7 +110,7 @@ class QuestionBuilder:
         sets: Mapping[int, list[Weighted]] = {}
         if parsed.scheduled:
             order = sorted(
-                range(len(classes)), key=lambda label: _Dice(seed, policy, label, classes[label].name).value
+                range(len(classes)), key=lambda label: Dice(seed, policy, label, classes[label].name).value
             )
             sets = parsed.option_sets(classes, meanings, reference or {}, order)
         if parsed.scheduled and not sets:
@@ -131,13 +121,13 @@ class QuestionBuilder:
 
     def question(self, clip: Clip) -> Question | None:
         """The clip's question; None where the policy has no option set for the clip's class."""
-        dice = _Dice(self.seed, clip.clip_id, self.policy.name)
+        dice = Dice(self.seed, clip.clip_id, self.policy.name)
         others = self._scheduled(clip.label, dice) if self.policy.scheduled else self._drawn(clip.label, dice)
         if others is None:
             return None
         answer = dice.below(OPTIONS)
         labels = (*others[:answer], clip.label, *others[answer:])
-        texts = BY_DATASET[self.dataset]
+        texts = DATASETS[self.dataset].wordings
         key = list(texts)[dice.below(len(texts))] if self.wording == VARIED else self.wording
         action = self.classes[clip.label]
         return Question(
@@ -154,16 +144,16 @@ class QuestionBuilder:
             dataset=self.dataset,
         )
 
-    def _scheduled(self, label: int, dice: _Dice) -> list[int] | None:
+    def _scheduled(self, label: int, dice: Dice) -> list[int] | None:
         """The other classes of one of the label's option sets, drawn by weight, in random order."""
         sets = self.option_sets.get(label)
         if sets is None:
             return None
         ends = list(accumulate(weight for _, weight in sets))
         block, _ = sets[bisect_right(ends, dice.below(ends[-1]))]
-        return _shuffled([other for other in block if other != label], dice)
+        return dice.shuffled([other for other in block if other != label])
 
-    def _drawn(self, label: int, dice: _Dice) -> list[int] | None:
+    def _drawn(self, label: int, dice: Dice) -> list[int] | None:
         """Three other classes, from the nearest tier that still has some."""
         chosen: list[int] = []
         said = {self.meanings[label]}
@@ -175,12 +165,7 @@ class QuestionBuilder:
                     continue
                 said.add(self.meanings[other])
                 chosen.append(other)
-        return _shuffled(chosen, dice) if len(chosen) == OPTIONS - 1 else None
-
-
-def _shuffled(items: list[int], dice: _Dice) -> list[int]:
-    rest = list(items)
-    return [rest.pop(dice.below(len(rest))) for _ in items]
+        return dice.shuffled(chosen) if len(chosen) == OPTIONS - 1 else None
 
 
 def build_questions(

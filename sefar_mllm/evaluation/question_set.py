@@ -10,9 +10,9 @@ from string import ascii_uppercase
 
 from gym_qa.audit.audit import audit, load_labelled
 from gym_qa.datasets.table import read_classes
-from gym_qa.files import read_json
 from gym_qa.questions.attributes import parse_attributes
 from gym_qa.questions.matching import check_classes
+from gym_qa.questions.provenance import Provenance
 from gym_qa.questions.questions import Question, read_questions
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.report import ResultRow
@@ -55,9 +55,7 @@ class QuestionSet:
         beside = file.parent / "train.csv"
         if labelled is None and beside.is_file() and (file.parent / "classes.json").is_file():
             labelled = beside
-        settings = file.parent / "config.json"
-        facts = read_json(settings) if settings.is_file() else {}
-        synthetic = isinstance(facts, dict) and facts.get("synthetic") is True
+        synthetic = Provenance.beside(file.parent).synthetic
         classes = file.parent / "classes.json"
         if classes.is_file():
             labelled_questions = [question for question in questions if question.label >= 0]

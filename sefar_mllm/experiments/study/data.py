@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gym_qa.datasets.cliplist import write_clip_list
+from gym_qa.datasets.dataset import DataFiles
 from gym_qa.datasets.scopes import DIRECTION_PAIRS
-from gym_qa.datasets.sources import DataFiles, read_tables
+from gym_qa.datasets.sources import read_tables
 from gym_qa.datasets.splits import label_split
 from gym_qa.datasets.table import ActionClass, Clip, ClipTable, write_classes
 from sefar_mllm.errors import SefarMLLMError

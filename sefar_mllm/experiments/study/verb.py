@@ -15,7 +15,8 @@ import torch
 from encoder.files import write_json
 from encoder.training.config import TrainConfig
 from encoder.training.train import train
-from gym_qa.datasets.sources import DataFiles, is_synthetic
+from gym_qa.datasets.dataset import DataFiles
+from gym_qa.datasets.sources import is_synthetic
 from gym_qa.minigym import MiniGymConfig, make_minigym
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.experiments.minigym import ENCODER
