@@ -150,7 +150,7 @@ def test_characters_of_two_escapes_are_whole():
 
 
 @settings(max_examples=100, deadline=None)
-@given(text=st.text(st.characters(), max_size=6))
+@given(text=st.text(st.characters(codec="utf-8"), max_size=6))
 def test_every_other_text_goes_round(text, tmp_path_factory):
     path = tmp_path_factory.mktemp("j") / "a.jsonl"
     write_json_lines(path, [{"text": text}])
