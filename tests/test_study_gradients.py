@@ -35,6 +35,8 @@ def test_shares_and_cosines_of_vectors_whose_angles_are_known():
     assert found["c"] == {"norm": 0, "share": 0, "cosine": 0}
     against = compared({"a": torch.tensor([3.0, 0.0]), "b": torch.tensor([-1.0, 0.0])})
     assert [against[name]["cosine"] for name in "ab"] == pytest.approx([1, -1])
+    long = torch.rand(2_000_000, generator=torch.Generator().manual_seed(0))
+    assert compared({"a": long, "b": long})["a"]["cosine"] == pytest.approx(1, abs=1e-9)
 
 
 def by_backward(training: Training, update: int, epoch: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:

@@ -110,14 +110,15 @@ def compared(gradients: dict[str, Tensor]) -> dict[str, dict[str, float]]:
         For each its ``norm``, its ``share`` of the sum of all norms, and its ``cosine`` to the sum of the
         gradients, which is what the optimizer gets; 0 for a loss without gradient.
     """
-    whole = torch.stack(list(gradients.values())).sum(0)
-    norms = {name: float(gradient.norm()) for name, gradient in gradients.items()}
-    cosines = {name: float(gradient @ whole) for name, gradient in gradients.items()}
+    # In float32 the sums over millions of weights are good to four digits: a cosine may exceed 1.
+    whole = torch.stack(list(gradients.values())).sum(0).double()
+    norms = {name: float(gradient.double().norm()) for name, gradient in gradients.items()}
+    dots = {name: float(gradient.double() @ whole) for name, gradient in gradients.items()}
     return {
         name: {
             "norm": norm,
             "share": norm / sum(norms.values()) if norm else 0.0,
-            "cosine": cosines[name] / (norm * float(whole.norm())) if norm else 0.0,
+            "cosine": dots[name] / (norm * float(whole.norm())) if norm else 0.0,
         }
         for name, norm in norms.items()
     }
