@@ -5,6 +5,8 @@ targets are the joints. Each patch token says which joints lie in its patch and 
 and every token of the last layer, the class token and each patch token alike, has to tell the whole pose, so
 that attention over time at one place can compare poses.
 
+Half of the clips are drawn as sticks and half as bodies, so that one file of weights serves both renderers.
+
     python scripts/pretrain_minigym_vit.py --output encoder/weights
 """
 
@@ -19,11 +21,12 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
 from jsonargparse import auto_cli
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torch.nn import functional as F
@@ -31,9 +34,11 @@ from tqdm import tqdm
 
 from gym_qa.minigym.body import JOINTS
 from gym_qa.minigym.dataset import render_clip
+from gym_qa.minigym.draw import Renderer
 from gym_qa.minigym.schedule import ClipPlan, plan
 
 FRAME_PX = 112
+RENDERERS = get_args(Renderer)
 FIRST_SEED = 1_000_000  # far from the seeds of any data set
 
 
@@ -45,6 +50,7 @@ class PretrainConfig:
         output: folder for ``minigym_vit.safetensors``, ``minigym_vit.json`` and ``minigym_vit_log.jsonl``.
         clips: clips rendered, of which 4 % are held out.
         frames_per_clip: random frames taken of each.
+        start: weights of an earlier run to go on from, whose log is kept; random where None.
         epochs: passes over the frames.
         batch_size: frames a step.
         learning_rate: peak of the one-cycle schedule.
@@ -57,6 +63,7 @@ class PretrainConfig:
     output: Path = Path("encoder/weights")
     clips: int = 24000
     frames_per_clip: int = 5
+    start: Path | None = None
     epochs: int = 5
     batch_size: int = 64
     learning_rate: float = 1e-3
@@ -126,22 +133,26 @@ def local_loss(local: torch.Tensor, target: torch.Tensor, grid: int) -> torch.Te
     return 0.5 * (presence + distance)
 
 
-def _frames_of(job: tuple[ClipPlan, int]) -> tuple[np.ndarray, np.ndarray]:
-    clip, count = job
+def _frames_of(job: tuple[ClipPlan, int, Renderer]) -> tuple[np.ndarray, np.ndarray]:
+    clip, count, renderer = job
     chosen = np.sort(np.random.default_rng(clip.seeds[2]).choice(clip.frames, count, replace=False))
-    return render_clip(clip, FRAME_PX, chosen)
+    return render_clip(clip, FRAME_PX, chosen, renderer)
 
 
-def render_frames(config: PretrainConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """``(N, H, W, 3)`` uint8 frames and ``(N, 17, 3)`` joints; clips of one source video stay together."""
+def render_frames(config: PretrainConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """``(N, H, W, 3)`` uint8 frames, ``(N, 17, 3)`` joints and ``(N,)`` renderers by number, in turns.
+
+    Clips of one source video stay together.
+    """
     clips = plan(config.clips, 100, FIRST_SEED + config.seed).train
-    jobs = [(clip, config.frames_per_clip) for clip in clips]
+    jobs = [(clip, config.frames_per_clip, RENDERERS[i % len(RENDERERS)]) for i, clip in enumerate(clips)]
     with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool:
         made = list(
             tqdm(pool.map(_frames_of, jobs, chunksize=32), total=len(jobs), desc="rendering", unit="clip")
         )
     frames, joints = (np.concatenate(part) for part in zip(*made, strict=True))
-    return torch.from_numpy(frames), torch.from_numpy(joints).float()
+    drawn = (torch.arange(len(jobs)) % len(RENDERERS)).repeat_interleave(config.frames_per_clip)
+    return torch.from_numpy(frames), torch.from_numpy(joints).float(), drawn
 
 
 def random_crop(frames: torch.Tensor, joints: torch.Tensor, px: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -183,9 +194,13 @@ def held_out_error(
 def pretrain(config: PretrainConfig) -> None:
     """Render, train, and write weights, facts and log."""
     torch.manual_seed(config.seed)
-    frames, joints = render_frames(config)
+    frames, joints, drawn = render_frames(config)
     held = len(frames) // 25
     model = JointFinder(config)
+    earlier = ""
+    if config.start:
+        model.vit.load_state_dict(load_file(config.start))
+        earlier = config.start.with_name(f"{config.start.stem}_log.jsonl").read_text(encoding="utf-8")
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.05)
     steps = config.epochs * ((len(frames) - held) // config.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -209,24 +224,20 @@ def pretrain(config: PretrainConfig) -> None:
             optimizer.step()
             schedule.step()
             running, step = running + loss.item(), step + 1
-        cls_px, patch_px = held_out_error(model, frames[:held], joints[:held], config.img_size)
-        log.append(
-            {
-                "epoch": epoch + 1,
-                "step": step,
-                "loss": round(running * config.epochs / steps, 5),
-                "held_out_class_token_px": round(cls_px, 2),
-                "held_out_patch_tokens_px": round(patch_px, 2),
-                "seconds": round(time.time() - begun),
-            }
-        )
+        log.append({"epoch": epoch + 1, "step": step, "loss": round(running * config.epochs / steps, 5)})
+        for number, renderer in enumerate(RENDERERS):
+            of = (drawn[:held] == number).nonzero()[:, 0]
+            cls_px, patch_px = held_out_error(model, frames[of], joints[of], config.img_size)
+            log[-1][f"held_out_{renderer}_class_token_px"] = round(cls_px, 2)
+            log[-1][f"held_out_{renderer}_patch_tokens_px"] = round(patch_px, 2)
+        log[-1]["seconds"] = round(time.time() - begun)
         print(json.dumps(log[-1]), flush=True)
         if not math.isfinite(running):
             sys.exit(f"error: the loss is not finite in epoch {epoch + 1}; lower the learning rate")
-        save(model, config, log)
+        save(model, config, earlier, log)
 
 
-def save(model: JointFinder, config: PretrainConfig, log: list[dict]) -> None:
+def save(model: JointFinder, config: PretrainConfig, earlier: str, log: list[dict]) -> None:
     """Half-precision weights under timm's names, the facts needed to rebuild the network, and the log."""
     weights = {name: tensor.half().contiguous() for name, tensor in model.vit.state_dict().items()}
     temporary = config.output / "minigym_vit.tmp"
@@ -238,11 +249,11 @@ def save(model: JointFinder, config: PretrainConfig, log: list[dict]) -> None:
         "std": [0.5] * 3,
         "trained_on": "joints of synthetic MiniGym frames, no action label",
     }
-    settings = {k: v for k, v in asdict(config).items() if k != "output"}
+    settings = {k: v for k, v in asdict(config).items() if k not in ("output", "start")}
     versions = {"torch": torch.__version__.split("+")[0]}
     (config.output / "minigym_vit.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     lines = [{"config": settings, "frame_px": FRAME_PX, "first_seed": FIRST_SEED, "versions": versions}, *log]
-    text = "".join(json.dumps(line) + "\n" for line in lines)
+    text = earlier + "".join(json.dumps(line) + "\n" for line in lines)
     (config.output / "minigym_vit_log.jsonl").write_text(text, encoding="utf-8")
 
 

@@ -18,9 +18,10 @@ from tqdm import tqdm
 
 from gym_qa.errors import GymQAError
 from gym_qa.files import write_text, written_whole
-from gym_qa.minigym.draw import Athlete, Scene, render
+from gym_qa.minigym.draw import Renderer, render
 from gym_qa.minigym.elements import ELEMENTS
 from gym_qa.minigym.motion import perform
+from gym_qa.minigym.scene import Athlete, Scene
 from gym_qa.minigym.schedule import FPS, ClipPlan, plan, write_annotation
 
 
@@ -46,6 +47,8 @@ class MiniGymConfig:
         seed: everything follows from it.
         videos: also render the clips; without it only the annotation files are written.
         workers: rendering processes; 0 means one per processor.
+        renderer: how the gymnast looks: ``sticks``, or the skinned surface of a real parametric ``body``;
+            movements, cameras and annotation are the same.
     """
 
     output: Path = Path("data/minigym/mini")
@@ -53,13 +56,17 @@ class MiniGymConfig:
     seed: int = 0
     videos: bool = True
     workers: int = 0
+    renderer: Renderer = "sticks"
+
+
+Job = tuple[ClipPlan, int, str, Renderer]
 
 
 def make_minigym(config: MiniGymConfig) -> Path:
     """Write the data set and return its folder.
 
     Raises:
-        GymQAError: for an unknown size, or a folder that holds another size or seed.
+        GymQAError: for an unknown size, or a folder that holds another size, seed or renderer.
     """
     if config.size not in SIZES:
         raise GymQAError(f"size {config.size!r}: expected one of {', '.join(SIZES)}")
@@ -70,6 +77,7 @@ def make_minigym(config: MiniGymConfig) -> Path:
         "seed": config.seed,
         **asdict(size),
         "fps": FPS,
+        "renderer": config.renderer,
         "version": 1,
     }
     _claim(folder, card)
@@ -79,7 +87,7 @@ def make_minigym(config: MiniGymConfig) -> Path:
         clips = schedule.train + schedule.val
         todo = [clip for clip in clips if not video_path(folder, clip).exists()]
         (folder / "videos").mkdir(exist_ok=True)
-        jobs = [(clip, size.px, str(video_path(folder, clip))) for clip in todo]
+        jobs = [(clip, size.px, str(video_path(folder, clip)), config.renderer) for clip in todo]
         for _ in tqdm(
             _in_parallel(jobs, config.workers),
             total=len(jobs),
@@ -90,15 +98,15 @@ def make_minigym(config: MiniGymConfig) -> Path:
             pass
         sheet = folder / "contact_sheet.png"
         if not sheet.exists():
-            write_contact_sheet(schedule.train, size.px, sheet)
+            write_contact_sheet(schedule.train, size.px, sheet, config.renderer)
     return folder
 
 
 def _claim(folder: Path, card: dict) -> None:
-    """Write ``minigym.json``, or check that it is of the same size and seed."""
+    """Write ``minigym.json``, or check that it is of the same size, seed and renderer."""
     path = folder / "minigym.json"
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = {"renderer": "sticks", **json.loads(path.read_text(encoding="utf-8"))}  # the first there was
         if found != card:
             raise GymQAError(
                 f"{path}: holds another MiniGym ({found}); expected {card}. Choose another output folder."
@@ -112,7 +120,7 @@ def video_path(folder: Path, clip: ClipPlan) -> Path:
     return folder / "videos" / f"{clip.clip_id}.mp4"
 
 
-def _in_parallel(jobs: list[tuple[ClipPlan, int, str]], workers: int) -> Iterator[None]:
+def _in_parallel(jobs: list[Job], workers: int) -> Iterator[None]:
     """Render jobs on ``workers`` processes (spawned, so that no thread's state is copied)."""
     workers = workers or os.cpu_count() or 1
     if workers == 1 or len(jobs) < 32:
@@ -122,9 +130,9 @@ def _in_parallel(jobs: list[tuple[ClipPlan, int, str]], workers: int) -> Iterato
         yield from pool.map(_render_to_file, jobs, chunksize=8)
 
 
-def _render_to_file(job: tuple[ClipPlan, int, str]) -> None:
-    clip, px, path = job
-    frames, _ = render_clip(clip, px)
+def _render_to_file(job: Job) -> None:
+    clip, px, path, renderer = job
+    frames, _ = render_clip(clip, px, renderer=renderer)
     write_video(Path(path), frames)
 
 
@@ -133,13 +141,16 @@ def _scene(seed: int, px: int) -> Scene:
     return Scene.draw(np.random.default_rng(seed), px)
 
 
-def render_clip(clip: ClipPlan, px: int, only: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def render_clip(
+    clip: ClipPlan, px: int, only: np.ndarray | None = None, renderer: Renderer = "sticks"
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw a planned clip.
 
     Args:
         clip: from ``plan``.
         px: pixels a side.
         only: indices of the frames to draw; all where None.
+        renderer: how the gymnast looks.
 
     Returns:
         ``(T, px, px, 3)`` uint8 frames and ``(T, 17, 3)`` joints as ``draw.render`` gives them.
@@ -150,7 +161,7 @@ def render_clip(clip: ClipPlan, px: int, only: np.ndarray | None = None) -> tupl
     time = np.linspace(rng.uniform(0.0, 0.13), rng.uniform(0.88, 1.0), clip.frames)
     element = ELEMENTS[clip.label]
     world = perform(element, time, rng, athlete.stature)
-    return render(world, element.event, athlete, _scene(venue, px), px, rng, only)
+    return render(world, element.event, athlete, _scene(venue, px), px, rng, only, renderer)
 
 
 def write_video(path: Path, frames: np.ndarray) -> None:
@@ -166,7 +177,9 @@ def write_video(path: Path, frames: np.ndarray) -> None:
         container.mux(stream.encode())
 
 
-def write_contact_sheet(clips: list[ClipPlan], px: int, path: Path, moments: int = 8, cell: int = 56) -> None:
+def write_contact_sheet(
+    clips: list[ClipPlan], px: int, path: Path, renderer: Renderer, moments: int = 8, cell: int = 56
+) -> None:
     """A picture with one clip of every class: eight moments in a row under the class's name, two columns."""
     from PIL import Image, ImageDraw, ImageFont
 
@@ -179,7 +192,7 @@ def write_contact_sheet(clips: list[ClipPlan], px: int, path: Path, moments: int
         pen.text((x + 2, y), textwrap.shorten(element.name, 68, placeholder=" …"), fill="black", font=font)
         clip = first[label]
         chosen = ((np.arange(moments) + 0.5) * clip.frames / moments).astype(int)
-        for i, frame in enumerate(render_clip(clip, px, chosen)[0]):
+        for i, frame in enumerate(render_clip(clip, px, chosen, renderer)[0]):
             sheet.paste(Image.fromarray(frame).resize((cell, cell)), (x + i * cell, y + title))
     with written_whole(path) as temporary:
         sheet.save(temporary, format="png")
