@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/minigym_render.py
 
-Processor time, not the clock's: other programs on the machine count little. The last column compares within the run.
+Processor time, not the clock's, so that other programs count little; the last column compares within the run.
 """
 
 from __future__ import annotations
