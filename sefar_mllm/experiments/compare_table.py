@@ -27,7 +27,10 @@ PUBLISHED_SETS = {  # with the validation clips of FineGym v1.1
 
 
 def published_rows() -> list[ResultRow]:
-    """The paper's table 5, for reference: other questions, other videos, a larger language model."""
+    """The paper's table 5, for reference: other questions, other videos, a larger language model.
+
+    Beside synthetic data it would compare nothing, and is left out.
+    """
     return [
         ResultRow(name, questions, share / 100, share / 100, share / 100, n, None, synthetic=False)
         for place, (questions, n) in enumerate(PUBLISHED_SETS.items())
@@ -84,7 +87,7 @@ def write_comparison(
         asked,
         [*scored, *controls],
         comparisons,
-        extra_rows=published_rows(),
+        extra_rows=() if asked.synthetic else published_rows(),
         video_root=video_root,
         settings={key: str(value) for key, value in settings.items()},
         timings=list(seconds.items()),
