@@ -136,7 +136,7 @@ def build_qa(config: BuildQAConfig) -> Audit:
         ("train", labelled, config.train_balance),
         ("val", val.clips, recipe.balance),
     ):
-        asked = build_questions(
+        questions = build_questions(
             clips,
             train.classes,
             recipe.policy,
@@ -146,20 +146,20 @@ def build_qa(config: BuildQAConfig) -> Audit:
             recipe.distinct,
             dataset,
         )
-        asked = _with_lengths(asked, clips, config.frames_per_second)
-        files[name] = balanced(asked, balance, config.seed)
+        questions = _with_lengths(questions, clips, config.frames_per_second)
+        files[name] = balanced(questions, balance, config.seed)
         log.info(f"{name}: {len(files[name])} questions about {len(clips)} clips")
         if not files[name]:
             raise GymQAError(
                 f"no {name} question is left: balance {balance!r} needs more clips; use another balance"
             )
-    asked_labels = {question.label for question in files["val"]}
-    for line in Policy.parse(recipe.policy).grouping.remarks(train.classes, asked_labels):
+    labels_asked = {question.label for question in files["val"]}
+    for line in Policy.parse(recipe.policy).grouping.remarks(train.classes, labels_asked):
         log.info(line)
-    found = audit(files["val"], counts_of(labelled, train.classes), train.classes, files["train"])
+    report = audit(files["val"], counts_of(labelled, train.classes), train.classes, files["train"])
     lists = {"train": labelled, "unlabelled": unlabelled, "val": list(val.clips)}
     _write(config, recipe, train, lists, files)
-    write_text(config.output / "audit.json", json.dumps(found.as_json(), indent=1) + "\n")
+    write_text(config.output / "audit.json", json.dumps(report.as_json(), indent=1) + "\n")
     settings = {
         name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()
     }
@@ -167,8 +167,8 @@ def build_qa(config: BuildQAConfig) -> Audit:
     write_text(config.output / "config.json", json.dumps(settings, indent=1) + "\n")
     print(coverage(labelled, unlabelled, val.clips, len(train.classes)))
     kind = "synthetic validation questions" if synthetic else "validation questions"
-    print(f"{kind} ({recipe.policy}, balance {recipe.balance}):\n{found}")
-    return found
+    print(f"{kind} ({recipe.policy}, balance {recipe.balance}):\n{report}")
+    return report
 
 
 def _with_lengths(questions: Sequence[Question], clips: Sequence[Clip], rate: float) -> list[Question]:

@@ -55,8 +55,8 @@ def policy_table(config: PolicyTableConfig) -> list[str]:
             questions = balanced(asked, balance, config.seed)
             classes = len({question.label for question in questions})
             cells = [name, balance, f"{len(questions)} of {len(val)}", str(classes)]
-            found = audit(questions, labelled_counts, train.classes, training) if questions else None
-            scores = [found.score(guesser).accuracy if found else None for guesser in SHOWN]
+            report = audit(questions, labelled_counts, train.classes, training) if questions else None
+            scores = [report.score(guesser).accuracy if report else None for guesser in SHOWN]
             lines.append(_row([*cells, *("-" if score is None else f"{score:.1%}" for score in scores)]))
     print("\n".join([*lines, "(synthetic data)"] if is_synthetic(config) else lines))
     return lines

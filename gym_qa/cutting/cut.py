@@ -158,10 +158,10 @@ def _note(clip: Clip, config: CutClipsConfig) -> str:
 
 
 def _by_video(clips: Sequence[Clip]) -> dict[str, list[Clip]]:
-    found: dict[str, list[Clip]] = defaultdict(list)
+    by_video: dict[str, list[Clip]] = defaultdict(list)
     for clip in sorted(clips, key=lambda clip: (clip.source_video, clip.frames or (clip.start or 0.0,))):
-        found[clip.source_video].append(clip)
-    return found
+        by_video[clip.source_video].append(clip)
+    return by_video
 
 
 def _find(folder: Path, video: str) -> Path | None:
@@ -208,20 +208,20 @@ def _cut_part(
     stopped: Event,
 ) -> list[tuple[str, Outcome]]:
     """Some clips of one source, on one of the processes."""
-    found: list[tuple[str, Outcome]] = []
+    outcomes: list[tuple[str, Outcome]] = []
     process = processes.get()
     try:
         for clip in clips:
             if stopped.is_set():
                 break
             try:
-                found.append((clip.clip_id, process.submit(_cut, source, clip, config).result()))
+                outcomes.append((clip.clip_id, process.submit(_cut, source, clip, config).result()))
             except BrokenProcessPool:
-                found.append((clip.clip_id, ("unreadable", "decoding its video ends the process")))
+                outcomes.append((clip.clip_id, ("unreadable", "decoding its video ends the process")))
                 process = _process()
     finally:
         processes.put(process)
-    return found
+    return outcomes
 
 
 #: A source is looked through once for all its clips.

@@ -37,18 +37,18 @@ class SourcePictures:
     leads: tuple[float | None, ...] = (None,)
 
     def __init__(self, path: Path, rate: Fraction) -> None:
-        found: dict[int, Path] = {}
+        by_number: dict[int, Path] = {}
         for picture in sorted(path.rglob("*")):
             number = re.search(r"(\d+)$", picture.stem)
             if picture.suffix.lower() not in _SUFFIXES or number is None:
                 continue
-            other = found.setdefault(int(number[1]), picture)
+            other = by_number.setdefault(int(number[1]), picture)
             if other != picture:
                 raise ValueError(f"{picture} and {other} have the same number; a frame is one of them")
-        if not found:
+        if not by_number:
             raise ValueError("the folder holds no picture with a number, such as 00001.jpg")
-        self.numbers = sorted(found)
-        self.pictures = [found[number] for number in self.numbers]
+        self.numbers = sorted(by_number)
+        self.pictures = [by_number[number] for number in self.numbers]
         self.timeline = Timeline([number - self.numbers[0] for number in self.numbers], 1 / rate, rate)
 
     def numbered(self, first: int, last: int) -> range:

@@ -51,15 +51,15 @@ def clip_files(clips: Iterable[str], lists: Path, videos: Path | None = None) ->
 
 def _by_name(videos: Path) -> dict[str, list[str]]:
     """Every video below a folder, and every folder, by its name without ending."""
-    found: dict[str, list[str]] = defaultdict(list)
+    by_name: dict[str, list[str]] = defaultdict(list)
     for place, folders, files in os.walk(videos, followlinks=True):
         below = Path(place).relative_to(videos)
         for name in folders:
-            found[name].append((below / name).as_posix())
+            by_name[name].append((below / name).as_posix())
         for name in files:
             if name.lower().endswith(ENDINGS):
-                found[Path(name).stem].append((below / name).as_posix())
-    return found
+                by_name[Path(name).stem].append((below / name).as_posix())
+    return by_name
 
 
 def _check(clips: Sequence[str], there: dict[str, list[str]], videos: Path) -> None:

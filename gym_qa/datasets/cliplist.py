@@ -52,7 +52,7 @@ def read_label_list(path: Path, table: ClipTable, skip_missing: bool = False) ->
             table's.
     """
     known = {clip.clip_id: clip for clip in table.clips}
-    found: dict[str, Clip] = {}
+    clips: dict[str, Clip] = {}
     for line, clip_id, label in read_labels(path):
         place = f"{path}, line {line}"
         if clip_id not in known:
@@ -61,17 +61,17 @@ def read_label_list(path: Path, table: ClipTable, skip_missing: bool = False) ->
             raise GymQAError(
                 f"{place}: {clip_id} is not in the element list; use the lists that belong together"
             )
-        if clip_id in found:
+        if clip_id in clips:
             raise GymQAError(f"{place}: {clip_id} stands twice; remove one of its lines")
         if known[clip_id].label != label:
             raise GymQAError(
                 f"{place}: {clip_id} has label {label}, in the element list {known[clip_id].label}; "
                 "use the lists that belong together"
             )
-        found[clip_id] = known[clip_id]
-    if not found:
+        clips[clip_id] = known[clip_id]
+    if not clips:
         raise GymQAError(f"{path}: an empty label split; expected at least one labelled clip")
-    return list(found.values())
+    return list(clips.values())
 
 
 def read_labels(path: Path) -> list[tuple[int, str, int]]:
@@ -101,7 +101,7 @@ def read_rows(path: Path) -> list[tuple[int, str, int]]:
     """``(line, file, label)`` of every row of a clip list in any form."""
     lines = read_lines(path)
     has_header = bool(lines) and [cell.strip().lower() for cell in lines[0][1].split(",")][:2] in _HEADERS
-    found = []
+    rows = []
     for line, text in lines[has_header:]:
         spaced = None if has_header else _SPACED.fullmatch(text)
         row = list(spaced.groups()) if spaced else _cells(text, f"{path}, line {line}")
@@ -116,8 +116,8 @@ def read_rows(path: Path) -> list[tuple[int, str, int]]:
                 "'<path>,<label>' without one"
             )
         safe_relative(PurePosixPath(row[0]).name, place)
-        found.append((line, row[0], int(row[1])))
-    return found
+        rows.append((line, row[0], int(row[1])))
+    return rows
 
 
 def _cells(text: str, place: str) -> list[str]:

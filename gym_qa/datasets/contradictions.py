@@ -29,7 +29,7 @@ def contradictions(lines: Iterable[Listed], classes: Sequence[str]) -> dict[str,
     listed: dict[str, list[Listed]] = defaultdict(list)
     for line in lines:
         listed[line.clip].append(line)
-    found = {}
+    contradicting = {}
     for clip, rows in listed.items():
         used = [row for row in rows if row.part != "0"]
         if not used:
@@ -37,8 +37,8 @@ def contradictions(lines: Iterable[Listed], classes: Sequence[str]) -> dict[str,
         name = used[0].name
         others = [row.name for row in rows if row.name != name] or [class_in(clip, classes) or name]
         if others[0] != name:
-            found[clip] = (name, others[0])
-    return found
+            contradicting[clip] = (name, others[0])
+    return contradicting
 
 
 def class_in(clip: str, classes: Sequence[str]) -> str:
@@ -54,10 +54,10 @@ def class_in(clip: str, classes: Sequence[str]) -> str:
     return max(ends, key=lambda name: ends[name], default="")
 
 
-def by_class(found: Mapping[str, tuple[str, str]]) -> str:
+def by_class(contradicting: Mapping[str, tuple[str, str]]) -> str:
     """How many clips of which classes contradict, with one example of each."""
-    counts = Counter(found.values())
-    first = {pair: clip for clip, pair in reversed(list(found.items()))}
+    counts = Counter(contradicting.values())
+    first = {pair: clip for clip, pair in reversed(list(contradicting.items()))}
     return "; ".join(
         f"{count} listed under {pair[0]} and named or also listed as {pair[1]} ({first[pair]})"
         for pair, count in sorted(counts.items())

@@ -79,7 +79,7 @@ def read_finegym(
     spans = _spans_by_clip(timed, annotation) if annotation is not None else None
     events = _events(timed, annotation) if annotation is not None else {}
     clips = []
-    seen: set[str] = set()
+    clip_ids: set[str] = set()
     unknown: list[str] = []
     elsewhere: list[str] = []
     for line, text in read_lines(elements):
@@ -89,9 +89,9 @@ def read_finegym(
             raise GymQAError(f"{place}: expected '<clip id> <label>', got {_short(text)}")
         clip_id, number = match[1], int(match[2])
         parts = ClipId.parse(clip_id, place)
-        if clip_id in seen:
+        if clip_id in clip_ids:
             raise GymQAError(f"{place}: {clip_id} stands twice; remove one of its lines")
-        seen.add(clip_id)
+        clip_ids.add(clip_id)
         start, end = _times(spans, clip_id, annotation, place) if spans is not None else (None, None)
         if number not in index:
             unknown.append(f"{place}: label {number} is not in {categories}")
@@ -104,10 +104,10 @@ def read_finegym(
                 f"{action.name!r} in {categories}"
             )
         clips.append(Clip(clip_id, parts.video, index[number], start, end))
-    if not seen:
+    if not clip_ids:
         raise GymQAError(f"{elements}: no clip in it; expected '<clip id> <label>' a line")
     if wrong := unknown or elsewhere:
-        raise GymQAError(f"{wrong[0]}; {len(wrong)} of {len(seen)} lines disagree like this. {_TOGETHER}")
+        raise GymQAError(f"{wrong[0]}; {len(wrong)} of {len(clip_ids)} lines disagree like this. {_TOGETHER}")
     return ClipTable(tuple(clips), tuple(action for _, action in numbered))
 
 
@@ -141,8 +141,8 @@ def _times(spans: dict[str, list[Span]], clip_id: str, annotation: Path | None, 
         raise GymQAError(
             f"{place}: {clip_id} is not in {annotation}; use the annotation of the same version as the list"
         )
-    found = spans[clip_id]
-    return found[0][0], found[-1][1]
+    clip_spans = spans[clip_id]
+    return clip_spans[0][0], clip_spans[-1][1]
 
 
 def read_categories(path: Path) -> list[tuple[int, ActionClass]]:
@@ -151,7 +151,7 @@ def read_categories(path: Path) -> list[tuple[int, ActionClass]]:
     Returns:
         ``(number, class)`` pairs; the number is the Clabel, or the Glabel where a file has no Clabel.
     """
-    found: dict[int, ActionClass] = {}
+    classes: dict[int, ActionClass] = {}
     for line, text in read_lines(path):
         match = _CATEGORY.fullmatch(text)
         fields = {key.lower(): int(value) for key, value in _FIELD.findall(match[1])} if match else {}
@@ -161,27 +161,27 @@ def read_categories(path: Path) -> list[tuple[int, ActionClass]]:
                 "; mend the line or download the file again"
             )
         number = fields.get("clabel", fields.get("glabel", -1))
-        if number in found:
+        if number in classes:
             raise GymQAError(f"{path}, line {line}: label {number} stands twice; remove one of its lines")
-        found[number] = ActionClass(match[2], match[3], fields["set"], fields.get("glabel", -1))
-    if not found:
+        classes[number] = ActionClass(match[2], match[3], fields["set"], fields.get("glabel", -1))
+    if not classes:
         raise GymQAError(
             f"{path}: no category in it; expected 'Clabel: 0; set: 1; Glabel: 1; (VT) name' lines"
         )
-    return sorted(found.items(), key=lambda pair: pair[0])
+    return sorted(classes.items(), key=lambda pair: pair[0])
 
 
 def read_sets(path: Path) -> dict[int, str]:
     """Read ``set: 21; FX_leap_jump_hop`` lines."""
-    found: dict[int, str] = {}
+    sets: dict[int, str] = {}
     for line, text in read_lines(path):
         match = _SET.fullmatch(text)
-        if not match or int(match[1]) in found:
+        if not match or int(match[1]) in sets:
             raise GymQAError(
                 f"{path}, line {line}: expected 'set: 21; FX_leap_jump_hop', once, got {_short(text)}"
             )
-        found[int(match[1])] = match[2]
-    return found
+        sets[int(match[1])] = match[2]
+    return sets
 
 
 def read_annotation(path: Path) -> dict[str, list[Span]]:
@@ -191,7 +191,7 @@ def read_annotation(path: Path) -> dict[str, list[Span]]:
 
 def _events(value: Any, path: Path) -> dict[tuple[str, str], str]:
     """``(video, event's id)`` -> name of the event, of a value that `_spans_by_clip` has read."""
-    found = {}
+    names = {}
     for video, events in value.items():
         for event, body in events.items():
             number = body.get("event")
@@ -200,8 +200,8 @@ def _events(value: Any, path: Path) -> dict[tuple[str, str], str]:
                     f"{path}, {video}, {event}, event: expected 1 (VT), 2 (FX), 3 (BB) or 4 (UB), "
                     f"got {_short(number)}"
                 )
-            found[video, event] = EVENTS[number]
-    return found
+            names[video, event] = EVENTS[number]
+    return names
 
 
 def _spans_by_clip(value: Any, path: Path) -> dict[str, list[Span]]:

@@ -93,14 +93,15 @@ def read_hmdb51(
             if words[1] == HMDB_PARTS[part]:
                 source = stem.rsplit(f"_{class_in(stem, names) or name}_", 1)[0]
                 clips.append(Clip(stem, source, label, path=f"{name}/{path}"))
-    found = contradictions(lines, names) if contradictory != "keep" else {}
-    if found and contradictory == "refuse":
+    contradicting = contradictions(lines, names) if contradictory != "keep" else {}
+    if contradicting and contradictory == "refuse":
         raise GymQAError(
-            f"{folder}: the lists contradict themselves about {len(found)} clips: {by_class(found)}. Leave "
-            "them out with --contradictory leave-out, or keep the lists' labels with --contradictory keep"
+            f"{folder}: the lists contradict themselves about {len(contradicting)} clips: "
+            f"{by_class(contradicting)}. Leave them out with --contradictory leave-out, or keep the lists' "
+            "labels with --contradictory keep"
         )
     classes = tuple(ActionClass(name.replace("_", " ")) for name in names)
-    return _table([clip for clip in clips if clip.clip_id not in found], classes, folder)
+    return _table([clip for clip in clips if clip.clip_id not in contradicting], classes, folder)
 
 
 def read_something(labels: Path, videos: Path) -> ClipTable:
@@ -140,11 +141,11 @@ def _something_clip(row: Any, index: dict[str, int], place: str) -> Clip:
 def _table(clips: list[Clip], classes: tuple[ActionClass, ...], place: Path) -> ClipTable:
     if not clips:
         raise GymQAError(f"{place}: no clip in it")
-    seen: set[str] = set()
+    clip_ids: set[str] = set()
     for clip in clips:
-        if clip.clip_id in seen:
+        if clip.clip_id in clip_ids:
             raise GymQAError(f"{place}: {clip.clip_id} stands twice; remove one of its lines")
-        seen.add(clip.clip_id)
+        clip_ids.add(clip.clip_id)
     return ClipTable(tuple(clips), classes)
 
 

@@ -59,23 +59,23 @@ def right_answer(question: Question, answer: str) -> str:
     return {"letter": letter, "text": text, "both": f"{letter}. {text}"}[answer]
 
 
-def write_llava(path: Path, asked: Sequence[Conversation]) -> None:
+def write_llava(path: Path, conversations: Sequence[Conversation]) -> None:
     """LLaVA-NeXT's list: the visual token stands for the video named by ``video``."""
     rows = [
         {
-            "id": one.id,
-            "video": one.video,
+            "id": conversation.id,
+            "video": conversation.video,
             "conversations": [
-                {"from": "human", "value": "<image>\n" + one.question},
-                {"from": "gpt", "value": one.answer},
+                {"from": "human", "value": "<image>\n" + conversation.question},
+                {"from": "gpt", "value": conversation.answer},
             ],
         }
-        for one in asked
+        for conversation in conversations
     ]
     write_text(path, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
 
 
-def write_llama_factory(folder: Path, name: str, asked: Sequence[Conversation]) -> None:
+def write_llama_factory(folder: Path, name: str, conversations: Sequence[Conversation]) -> None:
     """LLaMA-Factory: ShareGPT conversations with a ``videos`` column, and an entry in ``dataset_info.json``.
 
     Raises:
@@ -101,27 +101,27 @@ def write_llama_factory(folder: Path, name: str, asked: Sequence[Conversation]) 
     rows = [
         {
             "conversations": [
-                {"from": "human", "value": "<video>" + one.question},
-                {"from": "gpt", "value": one.answer},
+                {"from": "human", "value": "<video>" + conversation.question},
+                {"from": "gpt", "value": conversation.answer},
             ],
-            "videos": [one.video],
+            "videos": [conversation.video],
         }
-        for one in asked
+        for conversation in conversations
     ]
     write_text(folder / data, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
     write_text(info, json.dumps(entries | {name: known}, indent=2) + "\n")
 
 
-def write_ms_swift(path: Path, asked: Sequence[Conversation]) -> None:
+def write_ms_swift(path: Path, conversations: Sequence[Conversation]) -> None:
     """ms-swift's standard form: ``messages`` and ``videos`` a line."""
     rows = [
         {
             "messages": [
-                {"role": "user", "content": "<video>" + one.question},
-                {"role": "assistant", "content": one.answer},
+                {"role": "user", "content": "<video>" + conversation.question},
+                {"role": "assistant", "content": conversation.answer},
             ],
-            "videos": [one.video],
+            "videos": [conversation.video],
         }
-        for one in asked
+        for conversation in conversations
     ]
     write_json_lines(path, rows)

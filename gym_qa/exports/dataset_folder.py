@@ -43,7 +43,7 @@ def write_dataset(
     """
     rows = (asdict(question) | {"file": files[question.video]} for question in questions)
     write_json_lines(folder / "data" / f"{split}.jsonl", rows)
-    there = {one: file for one in SPLITS if (file := folder / "data" / f"{one}.jsonl").exists()}
+    parts = {part: file for part in SPLITS if (file := folder / "data" / f"{part}.jsonl").exists()}
     source = source_of(questions, beside)
     head: dict[str, Any] = {
         "language": ["en"],
@@ -52,7 +52,7 @@ def write_dataset(
         "configs": [
             {
                 "config_name": "default",
-                "data_files": [{"split": one, "path": f"data/{one}.jsonl"} for one in there],
+                "data_files": [{"split": part, "path": f"data/{part}.jsonl"} for part in parts],
             }
         ],
     }
@@ -60,7 +60,7 @@ def write_dataset(
     body = _BODY.format(
         name=name,
         about=_SYNTHETIC if source == "minigym" else _FILMED,
-        audits=audits({one: read_questions(file) for one, file in there.items()}, classes),
+        audits=audits({part: read_questions(file) for part, file in parts.items()}, classes),
     )
     lines = [
         f"license: {one_line(license or (DATASETS[source].license if source in DATASETS else UNKNOWN))}",
@@ -72,8 +72,8 @@ def write_dataset(
 
 def one_line(text: str) -> str:
     """A text as one line of YAML that is read as that text, whatever stands in it."""
-    found = yaml.safe_dump([text], default_style='"', allow_unicode=True, width=2**30)
-    return found.removeprefix("- ").rstrip("\n")
+    line = yaml.safe_dump([text], default_style='"', allow_unicode=True, width=2**30)
+    return line.removeprefix("- ").rstrip("\n")
 
 
 def source_of(questions: Sequence[Question], folder: Path) -> str:
@@ -91,13 +91,13 @@ def audits(splits: Mapping[str, Sequence[Question]], classes: Sequence[ActionCla
     for split, questions in splits.items():
         others = training if split != "train" else None
         labels = max(max(question.option_labels, default=-1) for question in questions)
-        found = audit(
+        report = audit(
             questions,
             counts_of_questions(others) if others else None,
             classes if classes and labels < len(classes) else None,
             others,
         )
-        parts.append(f"Measured on the `{split}` split:\n\n```\n{found}\n```\n")
+        parts.append(f"Measured on the `{split}` split:\n\n```\n{report}\n```\n")
     return "\n".join(parts)
 
 

@@ -89,8 +89,8 @@ def _llava(questions: Sequence[Question], files: Mapping[str, str], config: Expo
 
 
 def _llama_factory(questions: Sequence[Question], files: Mapping[str, str], config: ExportQAConfig) -> None:
-    asked = conversations(questions, files, config.answer, config.videos)
-    write_llama_factory(config.output, config.name, asked)
+    turns = conversations(questions, files, config.answer, config.videos)
+    write_llama_factory(config.output, config.name, turns)
 
 
 def _ms_swift(questions: Sequence[Question], files: Mapping[str, str], config: ExportQAConfig) -> None:

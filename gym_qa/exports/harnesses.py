@@ -80,11 +80,11 @@ def write_vlmevalkit(tsv: Path, questions: Sequence[Question], files: Mapping[st
     buffer = io.StringIO()
     writer = csv.writer(buffer, delimiter="\t", lineterminator="\n")
     writer.writerow(["index", "id", "video", "question", "options", "answer", "category", "l2-category"])
-    for index, one in enumerate(questions):
-        options, answer = json.dumps(one.options, ensure_ascii=False), LETTERS[one.answer]
-        name, question, event = map(text_cell, (one.id, one.question, one.event))
-        video = path_cell(files[one.video])
-        writer.writerow([index, name, video, question, options, answer, event, one.set])
+    for index, asked in enumerate(questions):
+        options, answer = json.dumps(asked.options, ensure_ascii=False), LETTERS[asked.answer]
+        name, question, event = map(text_cell, (asked.id, asked.question, asked.event))
+        video = path_cell(files[asked.video])
+        writer.writerow([index, name, video, question, options, answer, event, asked.set])
     own = {f"exports/{name}": name for name in ("vlmeval_dataset.py", "spreadsheet.py")}
     _copy(tsv.parent, READERS | own)
     write_text(tsv, buffer.getvalue())

@@ -58,9 +58,9 @@ def parse_attributes(name: str) -> Attributes | None:
 
 def meaning(name: str) -> Attributes | str:
     """What makes two names synonyms: the attributes, or the plain words where those cannot be read."""
-    found = parse_attributes(name)
-    if found is not None:
-        return found
+    attributes = parse_attributes(name)
+    if attributes is not None:
+        return attributes
     words = " ".join(_BRACKETS.sub(" ", name.lower()).split())
     return words or name.strip().lower()
 
@@ -72,13 +72,13 @@ def differences(one: Attributes, other: Attributes) -> tuple[str, ...]:
 
 
 def _turns(text: str) -> float:
-    found = _TURN.search(text)
-    return float(found[1]) if found else 0.0
+    match = _TURN.search(text)
+    return float(match[1]) if match else 0.0
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:
-    found = pattern.search(text)
-    return found[1] if found else ""
+    match = pattern.search(text)
+    return match[1] if match else ""
 
 
 def _saltos(text: str) -> int:

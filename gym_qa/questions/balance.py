@@ -44,32 +44,32 @@ def balanced(questions: Sequence[Question], balance: str, seed: int = 0) -> list
                 tally[letter] += 1
     while len(set(tally)) > 1:
         _drop_round(list(cells.values()), tally)
-    asked = {
+    chosen = {
         question.id
         for block in cells.values()
         for stock, taken in block
         for pile, count in zip(stock, taken, strict=True)
         for question in pile[:count]
     }
-    return [question for question in questions if question.id in asked]
+    return [question for question in questions if question.id in chosen]
 
 
 def _cells(questions: Sequence[Question], by_class: bool, seed: int) -> dict[tuple[int, ...], list[_Cell]]:
     """Option set -> one cell for each of its classes; a single cell for all where only letters count."""
-    found: dict[tuple[int, ...], list[_Cell]]
+    cells: dict[tuple[int, ...], list[_Cell]]
     if not by_class:
         stock: list[list[Question]] = [[] for _ in range(OPTIONS)]
-        found = {(): [(stock, [0] * OPTIONS)]}
+        cells = {(): [(stock, [0] * OPTIONS)]}
     else:
         sets = {tuple(sorted(question.option_labels)) for question in questions}
-        found = {
+        cells = {
             block: [([[] for _ in range(OPTIONS)], [0] * OPTIONS) for _ in block] for block in sorted(sets)
         }
     for question in sorted(questions, key=lambda question: by_chance(seed, question.id)):
         block = tuple(sorted(question.option_labels)) if by_class else ()
         place = block.index(question.label) if by_class else 0
-        found[block][place][0][question.answer].append(question)
-    return found
+        cells[block][place][0][question.answer].append(question)
+    return cells
 
 
 def _slack(block: list[_Cell]) -> int:

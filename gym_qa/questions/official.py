@@ -108,7 +108,7 @@ def to_official(questions: Sequence[Question], dataset: str) -> list[OfficialQue
         dataset: name of the data set, for questions that do not say.
     """
     numbered = all(_RUNNING.fullmatch(question.id) for question in questions)
-    found = []
+    entries = []
     for number, question in enumerate(questions):
         if len(question.options) != OPTIONS:
             raise GymQAError(f"question {question.id}: the official form holds {OPTIONS} options")
@@ -120,7 +120,7 @@ def to_official(questions: Sequence[Question], dataset: str) -> list[OfficialQue
                 f"question {question.id}: the official form writes options as ' A.… B.…' after the question, "
                 "and a text of this one holds such a mark itself; use another format"
             )
-        found.append(
+        entries.append(
             OfficialQuestion(
                 answer=LETTERS[question.answer],
                 question=text,
@@ -131,4 +131,4 @@ def to_official(questions: Sequence[Question], dataset: str) -> list[OfficialQue
                 frame_length=question.frame_length,
             )
         )
-    return found
+    return entries

@@ -60,21 +60,21 @@ def _by(*keys: Callable[[ActionClass], Hashable]) -> Grouping:
             yield [other for other, action in enumerate(classes) if other != label and key(action) == wanted]
 
     def groups(classes: Classes, meanings: Sequence[Hashable]) -> list[list[int]]:
-        found: list[list[int]] = []
+        groups_found: list[list[int]] = []
         rest = list(range(len(classes)))
         for key in keys:
-            if key is _all and found:
-                rest = _adopt(rest, found, classes)
+            if key is _all and groups_found:
+                rest = _adopt(rest, groups_found, classes)
             by_key: dict[Hashable, list[int]] = defaultdict(list)
             for label in rest:
                 by_key[key(classes[label])].append(label)
             big = [group for group in by_key.values() if len({meanings[label] for label in group}) >= OPTIONS]
-            found += big
+            groups_found += big
             taken = {label for group in big for label in group}
             rest = [label for label in rest if label not in taken]
-        for label in rest if found else []:
-            min(found, key=len).append(label)
-        return found
+        for label in rest if groups_found else []:
+            min(groups_found, key=len).append(label)
+        return groups_found
 
     return Grouping(tiers, groups)
 
@@ -98,15 +98,15 @@ def _lines(classes: Classes, meanings: Sequence[Hashable]) -> list[list[int]]:
     A question whose wrong options each differed from the right one in another attribute would show the right
     one as the one all others resemble; on a line no option is in the middle.
     """
-    found: dict[Hashable, list[int]] = defaultdict(list)
+    lines: dict[Hashable, list[int]] = defaultdict(list)
     for label, action in enumerate(classes):
         attributes = parse_attributes(action.name)
         if attributes is None:
             continue
         for free in ATTRIBUTES:
             fixed = tuple(getattr(attributes, name) for name in ("family", *ATTRIBUTES) if name != free)
-            found[action.event, free, fixed].append(label)
-    return [line for line in found.values() if len({meanings[label] for label in line}) >= OPTIONS]
+            lines[action.event, free, fixed].append(label)
+    return [line for line in lines.values() if len({meanings[label] for label in line}) >= OPTIONS]
 
 
 def _attributes_read(classes: Classes, asked: Collection[int]) -> Iterable[str]:
@@ -162,11 +162,11 @@ class Policy:
         """
         groups = self.grouping.groups(classes, meanings)
         memberships = {label: sum(label in group for group in groups) for label in range(len(classes))}
-        found: dict[int, list[Weighted]] = defaultdict(list)
+        sets: dict[int, list[Weighted]] = defaultdict(list)
         for group in groups:
             shares = {label: reference.get(label, 0) // memberships[label] for label in group}
             ordered = [label for label in order if label in group]
             for block, weight in schedule(ordered, shares, meanings):
                 for label in block:
-                    found[label].append((block, weight))
-        return dict(found)
+                    sets[label].append((block, weight))
+        return dict(sets)

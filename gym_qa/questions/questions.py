@@ -180,8 +180,8 @@ def build_questions(
 ) -> list[Question]:
     """One question for each clip that the policy can serve, in the clips' order. See `QuestionBuilder`."""
     builder = QuestionBuilder.create(classes, policy, seed, reference, wording, distinct, dataset)
-    asked = (builder.question(clip) for clip in clips)
-    return [question for question in asked if question is not None]
+    questions = (builder.question(clip) for clip in clips)
+    return [question for question in questions if question is not None]
 
 
 def write_questions(path: Path, questions: Iterable[Question]) -> None:
@@ -194,11 +194,11 @@ def read_questions(path: Path) -> list[Question]:
     questions = [question_from(row, f"{path}, line {line}") for line, row in read_json_lines(path)]
     if not questions:
         raise GymQAError(f"{path}: no question in it; expected one JSON object a line")
-    seen: set[str] = set()
+    ids: set[str] = set()
     for question in questions:
-        if question.id in seen:
+        if question.id in ids:
             raise GymQAError(f"{path}: the id {question.id!r} stands twice; ids must differ")
-        seen.add(question.id)
+        ids.add(question.id)
     return questions
 
 

@@ -77,9 +77,9 @@ def _columns(lengths: Sequence[tuple[int, int]], total: int) -> list[Weighted]:
     """Cut the strip into rows of ``total`` and read the columns; columns alike are added up."""
     ends = list(accumulate(length for _, length in lengths))
     cuts = sorted({0, total, *(end % total for end in ends)})
-    found: dict[tuple[int, ...], int] = {}
+    columns: dict[tuple[int, ...], int] = {}
     for left, right in pairwise(cuts):
         places = (bisect_right(ends, row * total + left) for row in range(OPTIONS))
         block = tuple(sorted(lengths[place][0] for place in places))
-        found[block] = found.get(block, 0) + right - left
-    return list(found.items())
+        columns[block] = columns.get(block, 0) + right - left
+    return list(columns.items())
