@@ -1,5 +1,67 @@
-"""One thread a process: the tests' networks are small, and threads beside other processes cost more."""
+"""What the tests of several files need, made once a session.
+
+One thread a process: the tests' networks are small, and threads beside other processes cost more.
+"""
+
+from __future__ import annotations
 
 import os
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def directions(tmp_path_factory) -> Path:
+    """Clips of two directions: ``labelled.csv`` (8), ``unlabelled.csv`` (12) and ``val.csv`` (12)."""
+    from encoder_videos import write_direction_set
+
+    folder = tmp_path_factory.mktemp("directions")
+    for name, n in (("labelled", 8), ("unlabelled", 12), ("val", 12)):
+        write_direction_set(folder, n, name, seed=len(name))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sefar(tmp_path_factory) -> Path:
+    """The tiny encoder: three classes, random weights of which every one counts."""
+    from encoder_runs import tiny_encoder
+
+    folder = tmp_path_factory.mktemp("sefar") / "encoder"
+    tiny_encoder(classes=3).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def language_model(tmp_path_factory) -> Path:
+    """The tiny language model with its tokenizer."""
+    from mllm_sources import tiny_folder
+
+    return tiny_folder(tmp_path_factory.mktemp("language-model") / "lm")
+
+
+@pytest.fixture(scope="session")
+def lesson(tmp_path_factory, language_model) -> Path:
+    """Questions, ``train.jsonl`` (24) and ``val.jsonl`` (12), their ``features`` and the model ``lm``."""
+    from mllm_sources import easy_questions, easy_store, question_file
+
+    folder = tmp_path_factory.mktemp("lesson")
+    (folder / "lm").symlink_to(language_model)
+    train, validation = easy_questions(24), easy_questions(12, "val")
+    question_file(folder / "train.jsonl", train)
+    question_file(folder / "val.jsonl", validation)
+    easy_store(folder / "features", train + validation)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def taught(tmp_path_factory, lesson) -> Path:
+    """A checkpoint that has learned the lesson in 200 steps."""
+    from mllm_runs import config
+
+    from sefar_mllm.finetuning.finetune import finetune
+
+    output = tmp_path_factory.mktemp("taught") / "run"
+    return finetune(config(lesson, output, max_steps=200, validation=lesson / "val.jsonl"))

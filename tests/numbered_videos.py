@@ -23,8 +23,10 @@ def picture(number: int) -> np.ndarray:
     return frame
 
 
-def number_in(frame: np.ndarray) -> int:
+def number_in(frame: np.ndarray | av.VideoFrame) -> int:
     """The number that a frame shows."""
+    if isinstance(frame, av.VideoFrame):
+        frame = frame.to_ndarray(format="rgb24")
     middle = frame[frame.shape[0] // 2 :].mean((0, 2)).reshape(BITS, -1)[:, 4:-4].mean(1)
     return sum(1 << bit for bit in range(BITS) if middle[bit] > 127)
 
@@ -37,7 +39,7 @@ def write_numbered(
     options: dict[str, str] | None = None,
     form: str | None = None,
     times: Sequence[int] | None = None,
-    rate: int = 25,
+    rate: int | Fraction = 25,
     pix_fmt: str = "yuv420p",
 ) -> Path:
     """Encodes the frames 0 … ``n − 1``, or those at ``times`` (in frames), each showing its time."""
@@ -81,3 +83,16 @@ def turn(path: Path, matrix: tuple[int, int, int, int]) -> Path:
     struct.pack_into(">9i", content, place, a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(content)
     return path
+
+
+def numbers(path: Path) -> list[int]:
+    """The numbers that a video's frames show."""
+    with av.open(str(path)) as container:
+        return [number_in(frame) for frame in container.decode(video=0)]
+
+
+def seconds(path: Path) -> list[float]:
+    """When a video's frames are shown, from the first on."""
+    with av.open(str(path)) as container:
+        shown = [frame.pts * frame.time_base for frame in container.decode(video=0)]
+        return [float(time - shown[0]) for time in shown]

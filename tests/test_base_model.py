@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from mllm_runs import config
 from mllm_sources import easy_questions, easy_store, question_file, tiny_folder
 from peft import AutoPeftModelForCausalLM
 from safetensors.torch import load_file, save_file
-from test_mllm_finetune import config
 from transformers import AutoModelForCausalLM
 
 from sefar_mllm.cli import main
@@ -26,9 +26,9 @@ from sefar_mllm.model.mllm import SefarMLLM
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
+def world(tmp_path_factory, language_model) -> Path:
     folder = tmp_path_factory.mktemp("base")
-    tiny_folder(folder / "lm")
+    (folder / "lm").symlink_to(language_model)
     questions = easy_questions(8)
     question_file(folder / "train.jsonl", questions)
     easy_store(folder / "features", questions)

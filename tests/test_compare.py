@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from encoder_videos import fading_frames, write_video
-from mllm_sources import easy_questions, question_file, tiny_folder
+from mllm_sources import easy_questions, question_file
 
 import sefar_mllm.experiments.compare
 from sefar_mllm.errors import SefarMLLMError
@@ -32,9 +32,8 @@ ENCODER = "small=efficientnet-lite0?image_size=32"
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory) -> CompareConfig:
+def config(tmp_path_factory, language_model) -> CompareConfig:
     folder = tmp_path_factory.mktemp("compare")
-    tiny_folder(folder / "lm")
     train, val = easy_questions(6), easy_questions(10, "val")
     for number, question in enumerate([*train, *val]):
         write_video(folder / f"{question.video}.mp4", fading_frames(8, bool(number % 2), number))
@@ -46,7 +45,7 @@ def config(tmp_path_factory) -> CompareConfig:
         video_root=folder,
         seeds=2,
         finetune={
-            "language_model": str(folder / "lm"),
+            "language_model": str(language_model),
             "precision": "fp32",
             "max_steps": 2,
             "align_steps": 5,

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import subprocess
 import weakref
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
-from encoder_ranks import FIRST_WITH_UNLABELLED, first_gradients
-from encoder_videos import write_direction_set
+from encoder_runs import (
+    FIRST_WITH_UNLABELLED,
+    SEMI,
+    batch,
+    first_gradients,
+    options,
+    recipe,
+    tiny_encoder,
+    unshared,
+)
+from processes import Launch
 from safetensors.torch import load_file
-from several_processes import torchrun
-from test_encoder_recipes import SEMI, batch, encoder, recipe
-from test_encoder_training import config_file, options, process_environment
 
 from encoder.loading.data import derive_seed
 from encoder.training.progress import Window
 from encoder.training.train import Training, train
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("directions")
-    for name, n in (("labelled", 8), ("unlabelled", 12), ("val", 4)):
-        write_direction_set(folder, n, name, seed=len(name))
-    return folder
 
 
 def gradients(student: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -43,7 +39,7 @@ def summed(student: torch.nn.Module, losses: dict[str, torch.Tensor]) -> dict[st
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("name", SEMI)
 def test_gradients_of_single_losses_add_up(name, bf16):
-    student = encoder()
+    student = tiny_encoder()
     made = recipe(name, student)
     given = student, batch(), batch(seed=1), 2
     torch.manual_seed(0)
@@ -93,9 +89,9 @@ def kept_at_most(student: torch.nn.Module, work: Callable[[], object]) -> int:
     return most
 
 
-def test_the_activations_of_one_loss_are_kept_at_a_time(data, tmp_path):
+def test_the_activations_of_one_loss_are_kept_at_a_time(directions, tmp_path):
     """Of 4 + 12 clips, those of 12 and not those of 4 + 12 + 12: 57 % less."""
-    training = Training(options(data, tmp_path / "run"))
+    training = Training(options(directions, tmp_path / "run"))
     training.model.train()
     labelled, unlabelled = training.lists.labelled_batches(0), training.lists.unlabelled_batches(0)
     batches, student, epoch = (next(labelled), next(unlabelled)), training.student, FIRST_WITH_UNLABELLED
@@ -106,15 +102,12 @@ def test_the_activations_of_one_loss_are_kept_at_a_time(data, tmp_path):
     assert kept_at_most(student, training_update) / at_once == pytest.approx(12 / 28, abs=0.02)
 
 
-def test_two_processes_have_the_gradient_of_the_sum(data, tmp_path):
-    config = options(data, tmp_path / "two")
-    file = config_file(config, tmp_path / "config.yaml")
-    script = Path(__file__).with_name("encoder_ranks.py")
-    command = [*torchrun(2, tmp_path / "logs"), str(script), "gradients", str(file), str(tmp_path / "two.st")]
-    subprocess.run(command, env=process_environment(), check=True, timeout=240, capture_output=True)
+def test_two_processes_have_the_gradient_of_the_sum(directions, tmp_path):
+    config = options(directions, tmp_path / "two")
+    Launch(first_gradients, config, tmp_path / "two.st", logs=tmp_path / "logs", processes=2).finish()
     found = load_file(tmp_path / "two.st")
 
-    alone = Training(options(data, tmp_path / "one", accumulate=2))
+    alone = Training(options(directions, tmp_path / "one", accumulate=2))
     alone.model.train()
     labelled, unlabelled = alone.lists.labelled_batches(0), alone.lists.unlabelled_batches(0)
     total = []
@@ -128,27 +121,23 @@ def test_two_processes_have_the_gradient_of_the_sum(data, tmp_path):
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value, rtol=0, atol=1e-5 * float(value.abs().max()) + 1e-9)
-    first_gradients(options(data, tmp_path / "parts", accumulate=2), tmp_path / "one.st")
+    first_gradients(options(directions, tmp_path / "parts", accumulate=2), tmp_path / "one.st")
     for key, value in load_file(tmp_path / "one.st").items():
         torch.testing.assert_close(found[key], value, rtol=0, atol=1e-5 * float(value.abs().max()) + 1e-9)
 
 
-def test_processes_that_find_other_checkpoints_do_not_go_on(data, tmp_path):
+def test_processes_that_find_other_checkpoints_do_not_go_on(directions, tmp_path):
     """As on two machines whose output lies on a disk of each: only the first has the checkpoints."""
     quick = {"updates": 4, "evaluate_every": 0, "checkpoint_every": 2}
-    train(options(data, tmp_path / "0", **quick))
-    config = options(data, tmp_path / "unused", resume=True, **quick)
-    file = config_file(config, tmp_path / "config.yaml")
+    train(options(directions, tmp_path / "0", **quick))
+    config = options(directions, tmp_path / "unused", resume=True, **quick)
     before = {path: path.read_bytes() for path in (tmp_path / "0" / "checkpoints").rglob("*.*")}
     before[tmp_path / "0" / "metrics.jsonl"] = (tmp_path / "0" / "metrics.jsonl").read_bytes()
-    script = Path(__file__).with_name("encoder_ranks.py")
-    command = [*torchrun(2, tmp_path / "logs"), str(script), "unshared", str(file), str(tmp_path)]
-    done = subprocess.run(
-        command, env=process_environment(), timeout=240, capture_output=True, text=True, check=False
-    )
-    assert done.returncode != 0
-    assert "process 0 finds the checkpoint of update 4, process 1 that of 0 (0 is none)" in done.stderr
-    assert "a disk they share" in done.stderr
+    running = Launch(unshared, config, tmp_path, logs=tmp_path / "logs", processes=2)
+    assert running.wait() != 0
+    said = running.printed()
+    assert "process 0 finds the checkpoint of update 4, process 1 that of 0 (0 is none)" in said
+    assert "a disk they share" in said
     for path, content in before.items():
         assert path.read_bytes() == content
     assert not list((tmp_path / "1").glob("checkpoints/*"))

@@ -9,9 +9,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
-from encoder_videos import write_direction_set
+from encoder_runs import options
 from fake_cuda import Record, fake_cuda
-from test_encoder_training import options
 from torch.utils.data import DataLoader
 
 import encoder.model.backbone
@@ -24,14 +23,6 @@ from encoder.training.config import OptimConfig
 from encoder.training.train import Training
 
 RECIPES = ["supervised", "sefar", "sefar_released", "mean_teacher", "fixmatch", "svformer"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("directions")
-    for name, n in (("labelled", 8), ("unlabelled", 12)):
-        write_direction_set(folder, n, name, seed=len(name))
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +40,10 @@ def pinning(*args, **kwargs) -> DataLoader:
     return DataLoader(*args, **{**kwargs, "pin_memory": True})
 
 
-def run_on_cuda(data: Path, output: Path, recipe: str, **changes) -> tuple[Training, Record]:
+def run_on_cuda(directions: Path, output: Path, recipe: str, **changes) -> tuple[Training, Record]:
     """The training loop from the first to the last update, on the fake device."""
     config = options(
-        data, output, recipe, mixed_precision="bf16", checkpoint_every=0, log_every=1000, **changes
+        directions, output, recipe, mixed_precision="bf16", checkpoint_every=0, log_every=1000, **changes
     )
     object.__setattr__(config.data, "val", None)
 
@@ -73,27 +64,27 @@ def run_on_cuda(data: Path, output: Path, recipe: str, **changes) -> tuple[Train
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_the_loop_waits_for_the_device_once_an_update(recipe, data, tmp_path):
+def test_the_loop_waits_for_the_device_once_an_update(recipe, directions, tmp_path):
     changes = {"updates": 3, "epochs": 3, "accumulate": 1 + (recipe == "sefar")}
-    training, record = run_on_cuda(data, tmp_path / "run", recipe, **changes)
+    training, record = run_on_cuda(directions, tmp_path / "run", recipe, **changes)
     assert training.accelerator.device.type == "cuda"
     assert record.waits == {"an event": training.total}
     assert record.copies["to host"] == training.total
     assert record.copies["to device"] > 0
 
 
-def test_what_is_copied_to_the_device_for_an_update_of_sefar(data, tmp_path):
-    training, record = run_on_cuda(data, tmp_path / "run", "sefar", epochs=2, updates=2)
+def test_what_is_copied_to_the_device_for_an_update_of_sefar(directions, tmp_path):
+    training, record = run_on_cuda(directions, tmp_path / "run", "sefar", epochs=2, updates=2)
     # Frames, labels and crops of the labelled clips; with unlabelled ones theirs, crops of the weak and the
     # strong view, the order of the frames, the mask of the mix and its partners.
     assert training.total == 2
     assert record.copies["to device"] == 3 + (3 + 7)
 
 
-def test_products_are_quick_and_the_optimizer_is_one_kernel(data, tmp_path):
+def test_products_are_quick_and_the_optimizer_is_one_kernel(directions, tmp_path):
     for optimizer in ("adamw", "sgd"):
         changes = {"optim": OptimConfig(optimizer), "updates": 2, "epochs": 2}
-        training, record = run_on_cuda(data, tmp_path / optimizer, "mean_teacher", **changes)
+        training, record = run_on_cuda(directions, tmp_path / optimizer, "mean_teacher", **changes)
         assert record.operators[f"_fused_{optimizer}_"] == 2 * len(training.optimizer.param_groups)
         assert record.operators["_foreach_lerp_"] == 1  # the teacher follows after the first epoch
         for slow in ("_foreach_mul_", "_foreach_addcdiv_", "addcdiv_"):
@@ -170,12 +161,12 @@ def test_batches_are_pinned():
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_loaders_pin_where_there_is_a_gpu(there, monkeypatch, data):
+def test_loaders_pin_where_there_is_a_gpu(there, monkeypatch, directions):
     from encoder.loading.data import FrameSource, evaluation_batches
     from encoder.video.clips import read_clips
     from encoder.video.elements import TemporalElements
 
-    clips = read_clips(data / "labelled.csv")
+    clips = read_clips(directions / "labelled.csv")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
     made = mock.Mock()
     monkeypatch.setattr("encoder.loading.data.Batches", made)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from encoder_videos import write_direction_set
-from test_encoder_training import assert_same_weights, options
+from encoder_runs import assert_same_weights, options
 
 from encoder.errors import EncoderError
 from encoder.training.config import DataConfig, TrainConfig
@@ -21,17 +20,9 @@ QUICK = {"updates": 2, "epochs": 2, "log_every": 1, "checkpoint_every": 0, "eval
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("directions")
-    for name, n in (("labelled", 8), ("unlabelled", 12), ("val", 4)):
-        write_direction_set(folder, n, name, seed=len(name))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def plain(data, tmp_path_factory) -> Path:
+def plain(directions, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("plain") / "run"
-    train(options(data, output, **QUICK))
+    train(options(directions, output, **QUICK))
     return output
 
 
@@ -40,10 +31,10 @@ def losses(output: Path) -> dict[int, float]:
     return {line["update"]: line["loss"] for line in lines if "loss" in line}
 
 
-def test_tensorboard_shows_what_the_log_says(data, plain, tmp_path):
+def test_tensorboard_shows_what_the_log_says(directions, plain, tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     output = tmp_path / "run"
-    train(options(data, output, tracker="tensorboard", **QUICK))
+    train(options(directions, output, tracker="tensorboard", **QUICK))
     assert_same_weights(plain, output)
     (events,) = output.rglob("events.out.tfevents*")
     shown = accumulator.EventAccumulator(str(events))
@@ -52,7 +43,7 @@ def test_tensorboard_shows_what_the_log_says(data, plain, tmp_path):
     assert {"student_top1", "teacher_top1", "learning_rate", "loss_un"} <= set(shown.Tags()["scalars"])
 
 
-def test_a_compiled_backbone_trains_the_same_network(data, plain, tmp_path, monkeypatch):
+def test_a_compiled_backbone_trains_the_same_network(directions, plain, tmp_path, monkeypatch):
     graphs = []
 
     def backend(graph: torch.fx.GraphModule, inputs: list) -> torch.fx.GraphModule:
@@ -64,7 +55,7 @@ def test_a_compiled_backbone_trains_the_same_network(data, plain, tmp_path, monk
     compiled = []
     plainly = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: (compiled.append(self), plainly(self)))
-    train(options(data, tmp_path / "run", compile=True, **QUICK))
+    train(options(directions, tmp_path / "run", compile=True, **QUICK))
     assert graphs
     student, teacher = compiled
     assert student is not teacher
@@ -73,27 +64,27 @@ def test_a_compiled_backbone_trains_the_same_network(data, plain, tmp_path, monk
     assert_same_weights(plain, tmp_path / "run", tolerance=1e-4)
 
 
-def test_bfloat16_differs_by_rounding(data, plain, tmp_path):
-    train(options(data, tmp_path / "run", mixed_precision="bf16", **QUICK))
+def test_bfloat16_differs_by_rounding(directions, plain, tmp_path):
+    train(options(directions, tmp_path / "run", mixed_precision="bf16", **QUICK))
     assert losses(tmp_path / "run") == pytest.approx(losses(plain), rel=0.05)
     assert losses(tmp_path / "run") != losses(plain)
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_float16_without_a_gpu_is_refused(data, tmp_path, monkeypatch, told):
+def test_float16_without_a_gpu_is_refused(directions, tmp_path, monkeypatch, told):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     if told:
         monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     with pytest.raises(EncoderError, match="fp16 needs a GPU"):
-        train(options(data, tmp_path / "run", mixed_precision="fp16", **QUICK))
+        train(options(directions, tmp_path / "run", mixed_precision="fp16", **QUICK))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_float16_with_loss_scaling_and_resuming(data, tmp_path):
+def test_float16_with_loss_scaling_and_resuming(directions, tmp_path):
     changes = {**QUICK, "checkpoint_every": 1, "mixed_precision": "fp16"}
-    train(options(data, tmp_path / "run", **changes))
+    train(options(directions, tmp_path / "run", **changes))
     assert all(torch.isfinite(torch.tensor(list(losses(tmp_path / "run").values()))))
 
 
@@ -113,8 +104,8 @@ def test_updates_of_gym99_at_5_percent_of_the_labels(tmp_path, monkeypatch, over
     assert warmup == updates // 6
 
 
-def test_a_recipe_may_have_unlabelled_clips_decoded_twice(data, tmp_path):
-    config = options(data, tmp_path / "run", **QUICK)
+def test_a_recipe_may_have_unlabelled_clips_decoded_twice(directions, tmp_path):
+    config = options(directions, tmp_path / "run", **QUICK)
     lists = TrainingLists(config, True, 0, 1)
     lists.open()
     once, twice = (next(lists.unlabelled_batches(0, draws)) for draws in (1, 2))

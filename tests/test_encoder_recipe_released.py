@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from test_encoder_recipes import Recorder, batch, encoder
+from encoder_runs import Recorder, batch, tiny_encoder
 
 from encoder.loading.augment import AugmentConfig, Views
 from encoder.loading.data import Batch
@@ -19,7 +19,7 @@ SLOTS = TemporalElements().slots
 
 
 def released(**augment) -> SefarReleased:
-    student = encoder()
+    student = tiny_encoder()
     views = Views(AugmentConfig(**augment), 32, student.mean, student.std)
     config = RecipeConfig("sefar_released", warmup_epochs=1)
     return find_recipe("sefar_released")(student.train(), views, config, 4)

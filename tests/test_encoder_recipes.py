@@ -6,12 +6,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from encoder_runs import SEMI, Recorder, batch, recipe, tiny_encoder
 
 from encoder.errors import EncoderError
-from encoder.loading.augment import AugmentConfig, Views
 from encoder.loading.data import Batch
-from encoder.model.sefar import SefarEncoder
-from encoder.recipes.base import RecipeConfig, find_recipe, recipe_names
+from encoder.recipes.base import find_recipe, recipe_names
 from encoder.recipes.losses import (
     adaptive_regulation,
     ramp_up,
@@ -19,31 +18,6 @@ from encoder.recipes.losses import (
     weighted_squared_error,
 )
 from encoder.recipes.teacher import PseudoLabels, Teacher, pseudo_labels
-
-SEMI = ["sefar", "sefar_released", "mean_teacher", "fixmatch", "svformer"]
-
-
-def encoder(seed=0):
-    torch.manual_seed(seed)
-    model = SefarEncoder(5, {"image_size": 32, "patch_size": 8, "dim": 12, "depth": 2, "heads": 2})
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
-
-
-def batch(b=6, seed=0):
-    frames = torch.randint(
-        0, 256, (b, 8, 36, 36, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
-    )
-    return Batch(frames, torch.tensor([[36, 36]] * b), torch.arange(b) % 5, [str(i) for i in range(b)], [])
-
-
-def recipe(name, student, **options):
-    views = Views(AugmentConfig(), 32, student.mean, student.std)
-    made = find_recipe(name)(student, views, RecipeConfig(name, warmup_epochs=1, threshold=0.0, **options), 4)
-    student.train()
-    return made
 
 
 def test_adaptive_regulation_at_its_oracles():
@@ -73,7 +47,7 @@ def test_losses_against_loops():
 
 
 def test_teacher_follows_the_closed_form():
-    student = encoder()
+    student = tiny_encoder()
     teacher = Teacher(student, decay=0.9)
     parameter, average = student.head.classifier.weight, teacher.network.head.classifier.weight
     expected = parameter.detach().clone()
@@ -93,7 +67,7 @@ def test_teacher_follows_the_closed_form():
 def test_many_predictions_from_one_pass_equal_full_passes_under_the_same_masks():
     """The slow way of the method's §5: K passes of the whole network, dropout on, everything else off."""
     k, frames = 7, torch.randn(3, 8, 3, 32, 32)
-    teacher = Teacher(encoder(), 0.99)
+    teacher = Teacher(tiny_encoder(), 0.99)
     network = teacher.network
     feature = network.clip_feature(frames)
     torch.manual_seed(5)
@@ -116,7 +90,7 @@ def test_many_predictions_from_one_pass_equal_full_passes_under_the_same_masks()
 
 def test_dropout_of_the_passes_has_the_distribution_of_full_passes():
     n, frames = 4000, torch.randn(2, 8, 3, 32, 32)
-    teacher = Teacher(encoder(), 0.99)
+    teacher = Teacher(tiny_encoder(), 0.99)
     network = teacher.network
     fast = teacher.label(frames, n)
     network.head.train()
@@ -140,7 +114,7 @@ def test_the_recipes_there_are():
 
 @pytest.mark.parametrize("name", SEMI)
 def test_unlabelled_loss_reaches_the_student_and_not_the_teacher(name):
-    student = encoder()
+    student = tiny_encoder()
     made = recipe(name, student)
     torch.manual_seed(0)
     losses, _ = made.losses(student, batch(), batch(seed=1), epoch=2)
@@ -159,7 +133,7 @@ def test_unlabelled_loss_reaches_the_student_and_not_the_teacher(name):
 
 @pytest.mark.parametrize("name", ["supervised", *SEMI])
 def test_warm_up_is_on_labels_alone(name):
-    student = encoder()
+    student = tiny_encoder()
     made = recipe(name, student)
     assert not made.wants_unlabelled(0)
     assert made.wants_unlabelled(1) == (name != "supervised")
@@ -173,7 +147,7 @@ def test_warm_up_is_on_labels_alone(name):
 
 
 def test_the_teacher_starts_as_the_student_of_the_last_warm_up_update():
-    student = encoder()
+    student = tiny_encoder()
     made = recipe("sefar", student)
     with torch.no_grad():
         student.head.classifier.weight.add_(1)
@@ -186,18 +160,6 @@ def test_the_teacher_starts_as_the_student_of_the_last_warm_up_update():
         student.head.classifier.weight.add_(1)
     made.after_update(epoch=1)
     assert int(made.teacher.updates) == 1
-
-
-class Recorder(torch.nn.Module):
-    """A stand-in for the wrapped student that keeps what it is shown."""
-
-    def __init__(self, student):
-        super().__init__()
-        self.student, self.seen = student, []
-
-    def forward(self, frames, feature_dropout=0.0):
-        self.seen.append((frames, feature_dropout))
-        return self.student(frames)
 
 
 def colour_coded(b=6):
@@ -217,7 +179,7 @@ def decode(view):
 
 
 def shown_by(name):
-    student = encoder()
+    student = tiny_encoder()
     made = recipe(name, student)
     recorder = Recorder(student)
     torch.manual_seed(3)
@@ -248,7 +210,7 @@ def test_sefar_mixes_all_elements_with_one_partner():
 
 
 def test_the_mix_target_uses_the_partner_that_is_shown():
-    student = encoder()
+    student = tiny_encoder()
     made = recipe("sefar", student)
     probabilities = torch.eye(6)[:, :5].softmax(1)
     weight = torch.linspace(0.1, 1, 6)
@@ -281,7 +243,7 @@ def where(mask, a, b):
 
 
 def test_sefar_losses_are_weighted_as_the_paper_says():
-    student = encoder()
+    student = tiny_encoder()
     made = recipe("sefar", student)
     parts = {}
     for epoch in (1, 3):
@@ -296,7 +258,7 @@ def test_sefar_losses_are_weighted_as_the_paper_says():
 
 @pytest.mark.parametrize("name", ["fixmatch", "svformer"])
 def test_a_threshold_above_every_confidence_leaves_the_labels_alone(name):
-    student = encoder()
+    student = tiny_encoder()
     made = recipe(name, student)
     object.__setattr__(made.config, "threshold", 1.1)
     losses, _ = made.losses(student, batch(), batch(seed=1), epoch=2)

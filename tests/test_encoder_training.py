@@ -10,83 +10,32 @@ from pathlib import Path
 
 import pytest
 import torch
+from encoder_runs import assert_same_weights, config_file, options
 from encoder_videos import write_direction_set
-from safetensors.torch import load_file
-from several_processes import torchrun
+from processes import ALONE, Launch, script
 
 from encoder.errors import EncoderError
 from encoder.loading.augment import AugmentConfig
 from encoder.model.sefar import SefarEncoder
-from encoder.recipes.base import RecipeConfig
 from encoder.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
-from encoder.training.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
+from encoder.training.config import ModelConfig, OptimConfig, TrainConfig
 from encoder.training.evaluate import accuracies
 from encoder.training.train import train
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "train_encoder.py"
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("directions")
-    for name, n in (("labelled", 8), ("unlabelled", 12), ("val", 12)):
-        write_direction_set(folder, n, name, seed=len(name))
-    return folder
-
-
-def options(data: Path, output: Path, recipe: str = "sefar", **changes) -> TrainConfig:
-    """A run of seconds: every dropout, crop and mix is on."""
-    config = {
-        "output": output,
-        "data": DataConfig(
-            labelled=data / "labelled.csv",
-            unlabelled=data / "unlabelled.csv",
-            val=data / "val.csv",
-            short_side=32,
-            workers=0,
-        ),
-        "model": ModelConfig(image_size=32, patch_size=8, dim=24, depth=2, heads=2),
-        "recipe": RecipeConfig(recipe, warmup_epochs=1),
-        "optim": OptimConfig("adamw", learning_rate=3e-3, schedule="cosine", warmup_updates=2),
-        "epochs": 4,
-        "updates": 12,
-        "labelled_batch": 4,
-        "evaluate_every": 2,
-        "checkpoint_every": 3,
-        "log_every": 2,
-        **changes,
-    }
-    return TrainConfig(**config)
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return {
-        f"{name}.{key}": tensor
-        for name in ("student", "teacher")
-        if (folder / name).is_dir()
-        for key, tensor in load_file(folder / name / "model.safetensors").items()
-    }
-
-
-def assert_same_weights(one: Path, other: Path, tolerance: float = 0.0) -> None:
-    a, b = weights(one), weights(other)
-    assert a.keys() == b.keys()
-    assert len(a) > 20
-    for key in a:
-        torch.testing.assert_close(a[key], b[key], rtol=0, atol=tolerance, msg=key)
-
-
-def test_direction_is_learnt_though_no_frame_shows_it(data, tmp_path):
+def test_direction_is_learnt_though_no_frame_shows_it(directions, tmp_path):
     """Supervised, from scratch, on 8 clips: the temporal attention has to do it."""
     changes = {"updates": 60, "labelled_batch": 8, "checkpoint_every": 0, "evaluate_every": 0}
     optim = OptimConfig("adamw", learning_rate=3e-3, schedule="constant")
-    result = train(options(data, tmp_path / "run", "supervised", optim=optim, **changes))
+    result = train(options(directions, tmp_path / "run", "supervised", optim=optim, **changes))
     assert result["student_top1"] >= 90
 
 
-def test_a_run_leaves_what_it_says(data, tmp_path):
+def test_a_run_leaves_what_it_says(directions, tmp_path):
     output = tmp_path / "run"
-    result = train(options(data, output, keep_best=True))
+    result = train(options(directions, output, keep_best=True))
     lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text("utf-8").splitlines()]
     logged = [line for line in lines if "loss" in line]
     assert [line["update"] for line in logged] == [2, 4, 6, 8, 10, 12]
@@ -110,92 +59,68 @@ def test_a_run_leaves_what_it_says(data, tmp_path):
 
 
 @pytest.mark.parametrize("recipe", ["sefar_released", "mean_teacher", "fixmatch", "svformer"])
-def test_every_recipe_trains(recipe, data, tmp_path):
-    result = train(options(data, tmp_path / "run", recipe, evaluate_every=0, mixed_precision="bf16"))
+def test_every_recipe_trains(recipe, directions, tmp_path):
+    result = train(options(directions, tmp_path / "run", recipe, evaluate_every=0, mixed_precision="bf16"))
     assert set(result) >= {"student_top1"}
     assert ("teacher_top1" in result) == (recipe != "fixmatch")
 
 
-def test_the_same_seed_gives_the_same_weights_and_workers_and_cache_change_nothing(data, tmp_path):
+def test_the_same_seed_gives_the_same_weights_and_workers_and_cache_change_nothing(directions, tmp_path):
     quick = {"updates": 6, "epochs": 3, "evaluate_every": 0, "checkpoint_every": 0}
-    train(options(data, tmp_path / "a", **quick))
-    config = options(data, tmp_path / "b", **quick)
+    train(options(directions, tmp_path / "a", **quick))
+    config = options(directions, tmp_path / "b", **quick)
     object.__setattr__(config.data, "workers", 2)
     train(config)
-    config = options(data, tmp_path / "c", **quick)
+    config = options(directions, tmp_path / "c", **quick)
     object.__setattr__(config.data, "cache", tmp_path / "cache")
     object.__setattr__(config.data, "cache_quality", None)  # raw frames
     train(config)
     assert_same_weights(tmp_path / "a", tmp_path / "b")
     assert_same_weights(tmp_path / "a", tmp_path / "c")
-    train(options(data, tmp_path / "d", seed=1, **quick))
+    train(options(directions, tmp_path / "d", seed=1, **quick))
     with pytest.raises(AssertionError):
         assert_same_weights(tmp_path / "a", tmp_path / "d")
 
 
-def process_environment(**changes: str) -> dict[str, str]:
-    alone = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
-    return {**os.environ, **alone, **changes}
-
-
-def launch(config_file: Path, *args: str, processes: int = 1) -> subprocess.Popen:
-    command = [sys.executable, str(SCRIPT)]
-    if processes > 1:
-        command = [*torchrun(processes, config_file.parent / "logs"), str(SCRIPT)]
-    return subprocess.Popen(
-        [*command, "--config", str(config_file), *args],
-        env=process_environment(),
-        cwd=SCRIPT.parents[1],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen, expected: int = 0) -> str:
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == expected, output[-3000:]
-    return output
-
-
-def config_file(config: TrainConfig, path: Path) -> Path:
-    """The options as a YAML file (JSON is YAML), as ``--config`` takes it."""
-    from dataclasses import asdict
-
-    path.write_text(json.dumps(asdict(config), default=str), encoding="utf-8")
-    return path
+def launch(config_file: Path, *args: str, processes: int = 1) -> Launch:
+    words, logs = ["--config", str(config_file), *args], config_file.parent / "logs"
+    return Launch(script, SCRIPT, *words, logs=logs, processes=processes)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(data, tmp_path_factory) -> Path:
+def undisturbed(directions, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("undisturbed") / "run"
-    file = config_file(options(data, output, updates=16, checkpoint_every=2), output.parent / "config.yaml")
-    finish(launch(file))
+    file = config_file(
+        options(directions, output, updates=16, checkpoint_every=2), output.parent / "config.yaml"
+    )
+    launch(file).finish()
     return output
 
 
-def test_stopped_by_sigterm_and_resumed_is_undisturbed(undisturbed, data, tmp_path):
+def test_stopped_by_sigterm_and_resumed_is_undisturbed(undisturbed, directions, tmp_path):
     output = tmp_path / "run"
-    file = config_file(options(data, output, updates=16, checkpoint_every=1000), tmp_path / "config.yaml")
-    process = launch(file)
-    wait_for_update(output, 2)
-    process.send_signal(signal.SIGTERM)
-    assert "--resume true" in finish(process, expected=128 + signal.SIGTERM)
+    file = config_file(
+        options(directions, output, updates=16, checkpoint_every=1000), tmp_path / "config.yaml"
+    )
+    running = launch(file)
+    wait_for_update(output, 2, running)
+    running.processes[0].terminate()
+    assert "--resume true" in running.finish(expected=128 + signal.SIGTERM)
     stopped = newest_checkpoint(output / "checkpoints")
     assert stopped is not None
     assert 2 <= int(stopped.name.removeprefix("update-")) < 16
-    finish(launch(file, "--resume", "true"))
+    launch(file, "--resume", "true").finish()
     assert_same_weights(undisturbed, output)
     assert logged_losses(output)[-1] == logged_losses(undisturbed)[-1]
 
 
-def wait_for_update(output: Path, update: int) -> None:
-    metrics, deadline = output / "metrics.jsonl", time.monotonic() + 120
-    while time.monotonic() < deadline:
+def wait_for_update(output: Path, update: int, running: Launch) -> None:
+    """Until an update is in the log, or the process has ended."""
+    metrics = output / "metrics.jsonl"
+    while running.processes[0].is_alive():
         if metrics.is_file() and f'"update": {update}' in metrics.read_text("utf-8"):
             return
-        time.sleep(0.02)
-    raise TimeoutError
+        time.sleep(0.01)
 
 
 def logged_losses(output: Path) -> list[tuple[int, float]]:
@@ -203,58 +128,56 @@ def logged_losses(output: Path) -> list[tuple[int, float]]:
     return [(line["update"], line["loss_sup"]) for line in lines if "loss_sup" in line]
 
 
-def killed_and_resumed(undisturbed: Path, data: Path, tmp_path: Path, kills: int, seed: int) -> None:
+def killed_and_resumed(undisturbed: Path, directions: Path, tmp_path: Path, kills: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     output = tmp_path / "run"
-    file = config_file(options(data, output, updates=16, checkpoint_every=2), tmp_path / "config.yaml")
+    file = config_file(options(directions, output, updates=16, checkpoint_every=2), tmp_path / "config.yaml")
     for _ in range(kills):
-        process = launch(file, "--resume", "true")
+        running = launch(file, "--resume", "true")
         update = 2 * int(torch.randint(1, 8, (), generator=generator))
         try:
-            wait_for_update_or_end(output, update, process)
+            wait_for_update(output, update, running)
             time.sleep(float(torch.rand((), generator=generator)) * 0.3)
         finally:
-            process.kill()
-            process.communicate()
-    finish(launch(file, "--resume", "true"))
+            running.kill()
+    launch(file, "--resume", "true").finish()
     assert_same_weights(undisturbed, output)
     assert logged_losses(output) == logged_losses(undisturbed)
 
 
-def wait_for_update_or_end(output: Path, update: int, process: subprocess.Popen) -> None:
-    metrics, deadline = output / "metrics.jsonl", time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if metrics.is_file() and f'"update": {update}' in metrics.read_text("utf-8"):
-            return
-        time.sleep(0.01)
-
-
-def test_killed_and_resumed_is_undisturbed(undisturbed, data, tmp_path):
-    killed_and_resumed(undisturbed, data, tmp_path, kills=1, seed=0)
+def test_killed_and_resumed_is_undisturbed(undisturbed, directions, tmp_path):
+    killed_and_resumed(undisturbed, directions, tmp_path, kills=1, seed=0)
 
 
 @pytest.mark.slow
-def test_killed_ten_times_and_resumed_is_undisturbed(undisturbed, data, tmp_path):
-    killed_and_resumed(undisturbed, data, tmp_path, kills=10, seed=1)
+def test_killed_ten_times_and_resumed_is_undisturbed(undisturbed, directions, tmp_path):
+    killed_and_resumed(undisturbed, directions, tmp_path, kills=10, seed=1)
 
 
+@pytest.mark.parametrize("torchrun", [pytest.param(True, marks=pytest.mark.slow), False])
 @pytest.mark.parametrize("recipe", [pytest.param("supervised", marks=pytest.mark.slow), "sefar"])
-def test_two_processes_equal_one_with_the_same_clips_in_an_update(recipe, data, tmp_path):
+def test_two_processes_equal_one_with_the_same_clips_in_an_update(recipe, torchrun, directions, tmp_path):
     changes = {"updates": 20, "epochs": 4, "evaluate_every": 0, "checkpoint_every": 0}
-    train(options(data, tmp_path / "one", recipe, accumulate=2, **changes))
-    file = config_file(options(data, tmp_path / "two", recipe, **changes), tmp_path / "config.yaml")
-    finish(launch(file, processes=2))
+    train(options(directions, tmp_path / "one", recipe, accumulate=2, **changes))
+    file = config_file(options(directions, tmp_path / "two", recipe, **changes), tmp_path / "config.yaml")
+    if torchrun:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        command += [f"--log-dir={tmp_path / 'logs'}", str(SCRIPT), "--config", str(file)]
+        done = subprocess.run(command, env=os.environ | ALONE, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr[-3000:]
+    else:
+        launch(file, processes=2).finish()
     assert_same_weights(tmp_path / "one", tmp_path / "two", tolerance=1e-5)
 
 
-def test_a_run_is_not_overwritten_nor_resumed_with_other_options(data, tmp_path):
+def test_a_run_is_not_overwritten_nor_resumed_with_other_options(directions, tmp_path):
     quick = {"updates": 4, "evaluate_every": 0, "checkpoint_every": 2}
-    train(options(data, tmp_path / "run", **quick))
+    train(options(directions, tmp_path / "run", **quick))
     before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
     with pytest.raises(EncoderError, match="already holds a run"):
-        train(options(data, tmp_path / "run", **quick))
+        train(options(directions, tmp_path / "run", **quick))
     with pytest.raises(EncoderError, match="another seed"):
-        train(options(data, tmp_path / "run", seed=5, resume=True, **quick))
+        train(options(directions, tmp_path / "run", seed=5, resume=True, **quick))
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
 
 
@@ -269,7 +192,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
         load_checkpoint(tmp_path / "update-1")
 
 
-def test_broken_clips_are_left_out_and_counted_until_they_are_too_many(data, tmp_path, capfd):
+def test_broken_clips_are_left_out_and_counted_until_they_are_too_many(directions, tmp_path, capfd):
     folder = tmp_path / "data"
     for name, n in (("labelled", 8), ("unlabelled", 12), ("val", 4)):
         write_direction_set(folder, n, name, seed=len(name))
@@ -288,20 +211,20 @@ def test_broken_clips_are_left_out_and_counted_until_they_are_too_many(data, tmp
         train(options(folder, tmp_path / "run2", max_broken=1))
 
 
-def test_a_loss_that_is_not_finite_stops_with_update_and_clips(data, tmp_path):
+def test_a_loss_that_is_not_finite_stops_with_update_and_clips(directions, tmp_path):
     optim = OptimConfig("sgd", learning_rate=1e30, schedule="constant")
     with pytest.raises(EncoderError, match=r"update \d+: the loss .* is not finite.*labelled\d"):
-        train(options(data, tmp_path / "run", "supervised", optim=optim))
+        train(options(directions, tmp_path / "run", "supervised", optim=optim))
 
 
-def test_no_checkpoint_and_no_line_of_the_log_has_a_loss_that_is_not_finite(data, tmp_path):
+def test_no_checkpoint_and_no_line_of_the_log_has_a_loss_that_is_not_finite(directions, tmp_path):
     """The losses are looked at one update later, but before anything is written."""
     optim = OptimConfig("sgd", learning_rate=1e30, schedule="constant")
     for every in (1, 3, 1000):
         output = tmp_path / str(every)
         changes = {"checkpoint_every": every, "log_every": every, "evaluate_every": 0}
         with pytest.raises(EncoderError, match="update 1: the loss sup is not finite"):
-            train(options(data, output, "supervised", optim=optim, **changes))
+            train(options(directions, output, "supervised", optim=optim, **changes))
         newest = newest_checkpoint(output / "checkpoints")
         assert (newest is None) == (every > 1)
         if newest is not None:
@@ -319,28 +242,28 @@ def test_no_checkpoint_and_no_line_of_the_log_has_a_loss_that_is_not_finite(data
         ({"model": ModelConfig(image_size=30, patch_size=8)}, "expected a multiple of 8"),
     ],
 )
-def test_bad_options_are_named(changes, message, data, tmp_path):
+def test_bad_options_are_named(changes, message, directions, tmp_path):
     with pytest.raises(EncoderError, match=message):
-        train(options(data, tmp_path / "run", **changes))
+        train(options(directions, tmp_path / "run", **changes))
 
 
-def test_processes_that_do_not_know_of_each_other_are_refused(data, tmp_path, monkeypatch):
+def test_processes_that_do_not_know_of_each_other_are_refused(directions, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
     with pytest.raises(EncoderError, match="2 processes were started"):
-        train(options(data, tmp_path / "run"))
+        train(options(directions, tmp_path / "run"))
 
 
 @pytest.mark.parametrize("what", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
-def test_weights_spread_over_gpus_are_refused(what, data, tmp_path, monkeypatch):
+def test_weights_spread_over_gpus_are_refused(what, directions, tmp_path, monkeypatch):
     monkeypatch.setenv(f"ACCELERATE_USE_{what}", "true")
     with pytest.raises(EncoderError, match=r"train-encoder: .* would spread it.*ddp\.yaml"):
-        train(options(data, tmp_path / "run"))
+        train(options(directions, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
-def test_an_unlabelled_list_is_asked_for(data, tmp_path):
-    config = options(data, tmp_path / "run")
+def test_an_unlabelled_list_is_asked_for(directions, tmp_path):
+    config = options(directions, tmp_path / "run")
     object.__setattr__(config.data, "unlabelled", None)
     with pytest.raises(EncoderError, match=r"data\.unlabelled: the recipe 'sefar' needs"):
         train(config)

@@ -1,7 +1,7 @@
 """Visual encoders: SeFAR's and timm's."""
 
 import json
-from pathlib import Path
+import shutil
 
 import pytest
 import timm
@@ -15,18 +15,6 @@ from encoder.model.sefar import SefarEncoder
 from encoder.visual.base import GRID, pool_grid
 from encoder.visual.factory import open_encoder
 from encoder.visual.image import lite0_weights
-
-
-@pytest.fixture(scope="module")
-def sefar(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("sefar") / "encoder"
-    model = SefarEncoder(3, {"image_size": 32, "patch_size": 8, "dim": 12, "depth": 2, "heads": 2})
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    model.save_pretrained(folder)
-    return folder
 
 
 def frames(b=2) -> torch.Tensor:
@@ -156,8 +144,11 @@ def test_the_fingerprint_tells_weights_and_use_apart(sefar, tmp_path):
         network.head.classifier.bias[0] += 1e-3
     network.save_pretrained(tmp_path / "other")
     prints.add(open_encoder(f"sefar:{tmp_path / 'other'}").fingerprint)
-    network.crop = 1.0
-    assert len(prints) == 5
+    config = json.loads((sefar / "config.json").read_text(encoding="utf-8"))
+    shutil.copytree(sefar, tmp_path / "whole")
+    (tmp_path / "whole" / "config.json").write_text(json.dumps({**config, "crop": 1.0}), encoding="utf-8")
+    prints.add(open_encoder(f"sefar:{tmp_path / 'whole'}").fingerprint)
+    assert len(prints) == 6
     lite = {open_encoder(f"efficientnet-lite0?image_size={s}").fingerprint for s in (32, 64)}
     assert len(lite) == 2
 
@@ -181,12 +172,12 @@ def test_bad_specs_are_named(spec, message, sefar):
         open_encoder(spec.format(sefar))
 
 
-def test_a_runs_folder_points_to_its_networks(sefar):
+def test_a_runs_folder_points_to_its_networks(sefar, tmp_path):
     with pytest.raises(EncoderError, match="not a SeFAR encoder; expected config"):
-        open_encoder(f"sefar:{sefar.parent}")
-    (sefar.parent / "teacher").symlink_to(sefar)
+        open_encoder(f"sefar:{tmp_path}")
+    (tmp_path / "teacher").symlink_to(sefar)
     with pytest.raises(EncoderError, match=r"name .*/teacher"):
-        open_encoder(f"sefar:{sefar.parent}")
+        open_encoder(f"sefar:{tmp_path}")
 
 
 def test_damaged_weights_are_named(sefar, tmp_path):

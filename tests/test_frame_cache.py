@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
-import subprocess
-import textwrap
-from dataclasses import asdict, replace
+import time
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import pytest
 import torch
 from encoder_videos import counting_frames, write_direction_set, write_video
 from PIL import Image
-from several_processes import torchrun
+from processes import Launch
 
 from encoder.errors import EncoderError
 from encoder.loading import cache_writing
@@ -24,6 +23,7 @@ from encoder.loading.data import ClipStream, FrameSource, training_batches
 from encoder.recipes.base import RecipeConfig
 from encoder.training.config import DataConfig, ModelConfig, TrainConfig
 from encoder.training.lists import TrainingLists
+from encoder.training.train import train
 from encoder.video.clips import Clip
 from encoder.video.elements import TemporalElements
 from encoder.video.reader import read_clip
@@ -276,58 +276,39 @@ def test_the_verb_decodes_for_training(tmp_path, capsys, monkeypatch):
     assert "quality 0: expected 1 to 100" in capsys.readouterr().err
 
 
-SLOWLY = """
-    import json, os, sys, time
-    from datetime import timedelta
-    from pathlib import Path
-    import torch
-    from jsonargparse import auto_cli
-    from encoder.loading import cache_writing
-    from encoder.training.config import TrainConfig
-    from encoder.processes.group import leave_process_group_at_exit
-    from encoder.training.train import train
+LIMIT, SLOWNESS = 3, 1.0
 
-    folder, read = Path(sys.argv[1]), cache_writing.read_clip
-    rank = int(os.environ["RANK"])
+
+def train_slowly(folder: Path, configs: dict[str, TrainConfig]) -> None:
+    """To be started in each process: decodes and trains in a group with a limit of a few seconds."""
+    rank, read = int(os.environ["RANK"]), cache_writing.read_clip
 
     def slowly(clip, *rest):
-        with open(folder / "decoded.txt", "a") as file:
+        with (folder / "decoded.txt").open("a", encoding="utf-8") as file:
             print(rank, clip.path.name, file=file)
-        time.sleep(2)
+        time.sleep(SLOWNESS)
         return read(clip, *rest)
 
     cache_writing.read_clip = slowly
-    leave_process_group_at_exit()
-    for disk in ("shared", "own"):
-        store, limit = f"file://{folder}/store-{disk}", timedelta(seconds=6)
+    for disk, config in configs.items():
+        store, limit = f"file://{folder}/store-{disk}", timedelta(seconds=LIMIT)
         torch.distributed.init_process_group("gloo", store, limit, world_size=2, rank=rank)
-        config = auto_cli(TrainConfig, args=["--config", str(folder / f"{disk}.json")])
         if disk == "own":
             object.__setattr__(config.data, "cache", config.data.cache / str(rank))
         train(config)
-"""
 
 
 def test_no_process_times_out_while_another_decodes(tmp_path):
-    """The limit of the group is 6 s, decoding takes 8 s. On a shared disk one process decodes; of two
+    """The limit of the group is 3 s, decoding takes 4 s. On a shared disk one process decodes; of two
     machines that share none the first has decoded before and waits for the second."""
     folder, cache = tmp_path / "data", tmp_path / "cache"
     write_direction_set(folder, 4, "train")
-    for disk in ("shared", "own"):
-        config = options(folder, tmp_path / f"run-{disk}", cache / disk, workers=0)
-        (tmp_path / f"{disk}.json").write_text(json.dumps(asdict(config), default=str), "utf-8")
+    configs = {
+        disk: options(folder, tmp_path / f"run-{disk}", cache / disk, workers=0) for disk in ("shared", "own")
+    }
     before = TrainingLists(options(folder, tmp_path, cache / "own" / "0", workers=0), False, 0, 1)
     before.open()
-    (tmp_path / "script.py").write_text(textwrap.dedent(SLOWLY), "utf-8")
-    done = subprocess.run(
-        [*torchrun(2, tmp_path / "logs"), str(tmp_path / "script.py"), str(tmp_path)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"},
-        cwd=Path(__file__).parents[1],
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    Launch(train_slowly, tmp_path, configs, logs=tmp_path / "logs", processes=2).finish()
     decoded = (tmp_path / "decoded.txt").read_text("utf-8").splitlines()
     ranks, names = zip(*(line.split() for line in decoded), strict=True)
     assert sorted(names[:4]) == sorted(names[4:]) == [f"train{i}.mp4" for i in range(4)]

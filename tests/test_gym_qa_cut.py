@@ -11,7 +11,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from counting_videos import counting_frame, numbers, times, with_matrix, write_source
+from numbered_videos import numbers, picture, remux, seconds, turn, write_numbered
 from PIL import Image
 
 from gym_qa.cutting import cut
@@ -20,6 +20,7 @@ from gym_qa.cutting.one_clip import is_whole
 from gym_qa.errors import GymQAError
 from sefar_mllm.cli import main
 
+FRAMES = 150
 VIDEOS = {"AAAAAAAAAAA": 25, "BBBBBBBBBBB": Fraction(30000, 1001)}
 
 
@@ -50,7 +51,7 @@ def data(tmp_path_factory):
     }
     annotate(folder, spans, (*VIDEOS, "MISSING_E_1"))
     for video, speed in VIDEOS.items():
-        write_source(folder / "sources" / f"{video}.mp4", speed)
+        write_numbered(folder / "sources" / f"{video}.mp4", FRAMES, rate=speed)
     return folder
 
 
@@ -124,15 +125,20 @@ def test_bad_input(data, tmp_path, capsys):
 
 
 GAPS = [n for n in range(150) if not (50 <= n < 100 and n % 3)]
+B_FRAMES = {"bf": "2", "g": "12"}
 SPANS = {"A_0000_0001": [0.2, 1.0], "A_0001_0002": [1.0, 2.4], "A_0002_0003": [2.4, 3.2]}
 SOURCES = {
-    "frames in another order, AVI": ("b.avi", {"codec": "mpeg4", "options": {"bf": "2", "g": "12"}}, None),
-    "H.264 in AVI": ("h264.avi", {"options": {"bf": "2", "g": "30"}}, None),
-    "from 1 s on": ("late.mkv", {"late": 25}, None),
-    "VP8 with gaps": ("gap.webm", {"codec": "libvpx", "options": {"deadline": "realtime"}}, GAPS),
+    "frames in another order, AVI": (
+        "b.avi",
+        {"codec": "mpeg4", "codec_options": {"bf": "2", "g": "12"}},
+        None,
+    ),
+    "H.264 in AVI": ("h264.avi", {"codec_options": {"bf": "2", "g": "30"}}, None),
+    "from 1 s on": ("late.mkv", {}, None),
+    "VP8 with gaps": ("gap.webm", {"codec": "libvpx", "codec_options": {"deadline": "realtime"}}, GAPS),
     "mp4 with gaps": ("gap.mp4", {}, GAPS),
     "mkv with gaps": ("gap.mkv", {}, GAPS),
-    "dropped frames, AVI": ("gap.avi", {"codec": "mpeg4", "options": {"g": "12"}}, GAPS),
+    "dropped frames, AVI": ("gap.avi", {"codec": "mpeg4", "codec_options": {"g": "12"}}, GAPS),
 }
 
 
@@ -141,7 +147,11 @@ def test_frames_are_chosen_and_shown_by_their_times(kind, tmp_path):
     """Every frame that is shown in a span is there once, at its time; 25 frames a second stay 25."""
     name, how, there = SOURCES[kind]
     annotate(tmp_path, SPANS, ["AAAAAAAAAAA"])
-    write_source(tmp_path / "sources" / f"AAAAAAAAAAA.{name.rpartition('.')[2]}", numbers=there, **how)
+    source = tmp_path / "sources" / f"AAAAAAAAAAA.{name.rpartition('.')[2]}"
+    if kind == "from 1 s on":
+        remux(write_numbered(tmp_path / "plain.mp4", FRAMES), source, shift=1.0)
+    else:
+        write_numbered(source, FRAMES, times=there, **how)
     report = cut_clips(config(tmp_path, tmp_path / "clips"))
     assert (report.cut, report.too_short, report.unreadable) == (3, {}, {})
     for segment, (start, end) in SPANS.items():
@@ -149,7 +159,7 @@ def test_frames_are_chosen_and_shown_by_their_times(kind, tmp_path):
         first, last = round((1 + start) * 25), round((1 + end) * 25)
         expected = [n for n in there or range(150) if first <= n < last]
         assert numbers(clip) == expected
-        assert times(clip) == pytest.approx([(n - expected[0]) / 25 for n in expected], abs=1e-4)
+        assert seconds(clip) == pytest.approx([(n - expected[0]) / 25 for n in expected], abs=1e-4)
         if there is None:
             with av.open(str(clip)) as container:
                 assert container.streams.video[0].average_rate == 25
@@ -157,7 +167,8 @@ def test_frames_are_chosen_and_shown_by_their_times(kind, tmp_path):
 
 def test_a_rate_that_the_container_rounds_stays_even(tmp_path):
     annotate(tmp_path, SPANS, ["AAAAAAAAAAA"])
-    write_source(tmp_path / "sources" / "AAAAAAAAAAA.mkv", Fraction(30000, 1001))  # mkv counts milliseconds
+    source = tmp_path / "sources" / "AAAAAAAAAAA.mkv"  # mkv counts milliseconds
+    write_numbered(source, FRAMES, rate=Fraction(30000, 1001))
     cut_clips(config(tmp_path, tmp_path / "clips"))
     for clip in (tmp_path / "clips").glob("*.mp4"):
         with av.open(str(clip)) as container:
@@ -171,7 +182,7 @@ def test_clips_of_one_source_share_no_frame_and_leave_none_out(tmp_path):
     cuts = [0.11, 0.5, 0.82, 1.3, 1.75, 2.22, 2.9]
     spans = {f"A_000{i}_000{i + 1}": [cuts[i], cuts[i + 1]] for i in range(6)}
     annotate(tmp_path, spans, ["AAAAAAAAAAA"])
-    write_source(tmp_path / "sources" / "AAAAAAAAAAA.mp4")
+    write_numbered(tmp_path / "sources" / "AAAAAAAAAAA.mp4", FRAMES)
     cut_clips(config(tmp_path, tmp_path / "clips"))
     found = [numbers(path) for path in sorted((tmp_path / "clips").glob("*.mp4"))]
     assert [n for clip in found for n in clip] == list(range(found[0][0], found[-1][-1] + 1))
@@ -192,28 +203,28 @@ MATRICES = {
 
 @pytest.mark.parametrize("kind", MATRICES)
 def test_what_is_to_be_shown_turned_is_turned(kind, tmp_path):
-    matrix, turn = MATRICES[kind]
+    matrix, turned = MATRICES[kind]
     y, x = np.mgrid[0:48, 0:80]
-    picture = np.stack([x * 3, y * 5, 255 - x - y], -1).astype(np.uint8)
-    plain = tmp_path / "plain.mp4"
-    with av.open(str(plain), "w") as container:
+    drawn = np.stack([x * 3, y * 5, 255 - x - y], -1).astype(np.uint8)
+    annotate(tmp_path, SPANS, ["AAAAAAAAAAA"])
+    source = tmp_path / "sources" / "AAAAAAAAAAA.mp4"
+    with av.open(str(source), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "4"})
         stream.width, stream.height, stream.pix_fmt = 80, 48, "yuv420p"
         for _ in range(110):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(drawn, format="rgb24")))
         container.mux(stream.encode())
-    annotate(tmp_path, SPANS, ["AAAAAAAAAAA"])
-    with_matrix(plain, tmp_path / "sources" / "AAAAAAAAAAA.mp4", *matrix)
+    turn(source, matrix)
     assert cut_clips(config(tmp_path, tmp_path / "clips", short_side=24)).cut == 3
     with av.open(str(next((tmp_path / "clips").glob("*.mp4")))) as container:
         shown = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(int)
-    expected = turn(np.asarray(Image.fromarray(picture).resize((40, 24), Image.Resampling.BILINEAR)))
+    expected = turned(np.asarray(Image.fromarray(drawn).resize((40, 24), Image.Resampling.BILINEAR)))
     assert shown.shape == expected.shape
     assert np.abs(shown - expected).mean() < 4
 
 
 def test_one_bad_source_is_one_line_for_each_of_its_clips(tmp_path):
-    whole = write_source(tmp_path / "whole.mp4").read_bytes()
+    whole = write_numbered(tmp_path / "whole.mp4", FRAMES).read_bytes()
     bad = {
         "CODEC_CODEC": whole.replace(b"avc1", b"zzzz"),  # no decoder knows it
         "SAMPLES_DAM": whole[:60] + bytes(len(whole) // 2) + whole[60 + len(whole) // 2 :],
@@ -241,7 +252,7 @@ def test_one_bad_source_is_one_line_for_each_of_its_clips(tmp_path):
 def test_a_video_that_ends_its_process_is_one_line_too(tmp_path, monkeypatch):
     annotate(tmp_path, SPANS, ["AAAAAAAAAAA", "BBBBBBBBBBB"])
     for video in VIDEOS:
-        write_source(tmp_path / "sources" / f"{video}.mp4")
+        write_numbered(tmp_path / "sources" / f"{video}.mp4", FRAMES)
     opened = cut._opened
 
     def crash(path, rate):
@@ -269,12 +280,12 @@ def test_the_report_is_written_when_the_disk_is_full(data, tmp_path, monkeypatch
 
 def test_clips_for_training_are_small_and_quick_to_read(tmp_path):
     annotate(tmp_path, SPANS, ["AAAAAAAAAAA"])
-    write_source(tmp_path / "sources" / "AAAAAAAAAAA.mp4", side=96)
+    write_numbered(tmp_path / "sources" / "AAAAAAAAAAA.mp4", FRAMES)
     assert main(["cut-clips", *arguments(tmp_path), "--short-side", "48", "--gop", "8"]) == 0
     for clip in (tmp_path / "clips").glob("*.mp4"):
         with av.open(str(clip)) as container:
             stream = container.streams.video[0]
-            assert (stream.width, stream.height) == (48, 48)
+            assert (stream.width, stream.height) == (96, 48)
             keys = [
                 packet.pts * stream.time_base * 25 for packet in container.demux(stream) if packet.is_keyframe
             ]
@@ -327,7 +338,7 @@ def cut_dives(folder, *options):
 @pytest.mark.parametrize("speed", [25, 30, Fraction(60000, 1001)])
 def test_dives_are_cut_by_number_whatever_the_rate(speed, tmp_path):
     dives(tmp_path)
-    write_source(tmp_path / "sources" / "Men3m_r1.mp4", speed)
+    write_numbered(tmp_path / "sources" / "Men3m_r1.mp4", FRAMES, rate=speed)
     for i, clip in enumerate(cut_dives(tmp_path)):
         assert numbers(clip) == list(range(20 * i + 10, 20 * i + 22))
         with av.open(str(clip)) as container:
@@ -339,10 +350,10 @@ def test_dives_are_cut_from_folders_of_pictures(folder, tmp_path):
     """Picture 00011.jpg is frame 10; FineDiving hands out a folder for every dive."""
     dives(tmp_path)
     for number in range(10, 152):
-        picture = f"{folder.format(dive=(number - 10) // 20)}{number + 1:05d}.jpg"
-        path = tmp_path / "sources" / "Men3m_r1" / picture
+        name = f"{folder.format(dive=(number - 10) // 20)}{number + 1:05d}.jpg"
+        path = tmp_path / "sources" / "Men3m_r1" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(counting_frame(number)).save(path, quality=95)
+        Image.fromarray(picture(number)).save(path, quality=95)
     for i, clip in enumerate(cut_dives(tmp_path, "--frames-per-second", "30")):
         assert numbers(clip) == list(range(20 * i + 10, 20 * i + 22))
         with av.open(str(clip)) as container:
@@ -355,7 +366,7 @@ def test_a_picture_that_is_missing_or_there_twice_is_reported(tmp_path):
     folder.mkdir()
     for number in range(160):
         if number != 15:
-            Image.fromarray(counting_frame(number)).save(folder / f"{number + 1:05d}.png")
+            Image.fromarray(picture(number)).save(folder / f"{number + 1:05d}.png")
     report = cut_clips(
         CutClipsConfig(
             dataset="finediving",

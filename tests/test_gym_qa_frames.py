@@ -7,14 +7,15 @@ from itertools import pairwise
 
 import av
 import pytest
-from counting_videos import FRAMES, number_of, numbers, write_source
 from hypothesis import given
 from hypothesis import strategies as st
+from numbered_videos import number_in, numbers, write_numbered
 
 from gym_qa.cutting.frames import Misplaced, SourceVideo
 from gym_qa.cutting.one_clip import Encoding, cut_clip
 from gym_qa.cutting.timeline import Timeline, TooShort
 
+FRAMES = 150
 CONTAINERS = {
     "one key frame, mkv": ("a.mkv", "libx264", {"g": "500", "bf": "3"}),
     "open GOP, mkv": ("a.mkv", "libx264", {"g": "20", "x264-params": "open-gop=1:bframes=3"}),
@@ -36,7 +37,7 @@ CONTAINERS = {
 @pytest.mark.parametrize("kind", CONTAINERS)
 def test_frames_are_exact_in_every_container(kind, tmp_path):
     name, codec, options = CONTAINERS[kind]
-    path = write_source(tmp_path / name, codec=codec, options=options)
+    path = write_numbered(tmp_path / name, FRAMES, codec=codec, codec_options=options)
     if "named mp4" in kind:
         path = path.rename(tmp_path / "a.mp4")
     assert numbers(path) == list(range(FRAMES))
@@ -49,19 +50,21 @@ def test_frames_are_exact_in_every_container(kind, tmp_path):
 
 
 def test_a_seek_that_leads_too_far_is_noticed(tmp_path):
-    source = SourceVideo(write_source(tmp_path / "a.ts", options={"g": "25", "bf": "2"}))
+    source = SourceVideo(write_numbered(tmp_path / "a.ts", FRAMES, codec_options={"g": "25", "bf": "2"}))
     with av.open(str(source.path)) as container:
         stream = container.streams.video[0]
         container.seek(source.origin + source.timeline.ticks[70], stream=stream)
-        assert number_of(next(container.decode(stream))) > 70
+        assert number_in(next(container.decode(stream))) > 70
     with pytest.raises(Misplaced):
         list(source.frames(range(70, 80), 0.0))
-    assert [number_of(frame) for frame in source.frames(range(70, 80), None)] == list(range(70, 80))
+    assert [number_in(frame) for frame in source.frames(range(70, 80), None)] == list(range(70, 80))
 
 
 def test_hidden_frames_are_not_counted(tmp_path):
     """VP8 has frames that are decoded and never shown, in packets of their own."""
-    plain = write_source(tmp_path / "a.webm", codec="libvpx", options={"deadline": "realtime", "g": "30"})
+    plain = write_numbered(
+        tmp_path / "a.webm", FRAMES, codec="libvpx", codec_options={"deadline": "realtime", "g": "30"}
+    )
     with av.open(str(plain)) as container, av.open(str(tmp_path / "hidden.webm"), "w") as out:
         stream = container.streams.video[0]
         copy = out.add_stream_from_template(stream)
@@ -77,12 +80,12 @@ def test_hidden_frames_are_not_counted(tmp_path):
     assert numbers(tmp_path / "hidden.webm") == shown
     source = SourceVideo(tmp_path / "hidden.webm")
     assert len(source.timeline) == FRAMES - 1
-    assert [number_of(frame) for frame in source.frames(range(40, 60), 0.0)] == shown[40:60]
+    assert [number_in(frame) for frame in source.frames(range(40, 60), 0.0)] == shown[40:60]
 
 
 def test_what_an_edit_list_cuts_away_is_not_counted(tmp_path):
     """As ``ffmpeg -ss 1.8 -c copy`` leaves it: decoding begins at a key frame that is not shown."""
-    plain = write_source(tmp_path / "a.mp4", options={"g": "50", "bf": "0"})
+    plain = write_numbered(tmp_path / "a.mp4", FRAMES, codec_options={"g": "50", "bf": "0"})
     with av.open(str(plain)) as container, av.open(str(tmp_path / "edited.mp4"), "w") as out:
         stream = container.streams.video[0]
         copy = out.add_stream_from_template(stream)
@@ -95,11 +98,11 @@ def test_what_an_edit_list_cuts_away_is_not_counted(tmp_path):
     source = SourceVideo(tmp_path / "edited.mp4")
     assert len(source.timeline) == FRAMES - 45
     for lead in source.leads:
-        assert [number_of(frame) for frame in source.frames(range(0, 20), lead)] == list(range(45, 65))
+        assert [number_in(frame) for frame in source.frames(range(0, 20), lead)] == list(range(45, 65))
 
 
 def test_damaged_frames_are_an_error_and_the_others_are_not(tmp_path):
-    path = write_source(tmp_path / "a.mp4", options={"g": "25", "bf": "0"})
+    path = write_numbered(tmp_path / "a.mp4", FRAMES, codec_options={"g": "25", "bf": "0"})
     with av.open(str(path)) as container:
         packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
     content = bytearray(path.read_bytes())
@@ -107,8 +110,8 @@ def test_damaged_frames_are_an_error_and_the_others_are_not(tmp_path):
     content[at : at + size] = bytes(size)
     path.write_bytes(content)
     source = SourceVideo(path)
-    assert [number_of(frame) for frame in source.frames(range(20, 50), 0.0)] == list(range(20, 50))
-    assert [number_of(frame) for frame in source.frames(range(80, 90), 0.0)] == list(range(80, 90))
+    assert [number_in(frame) for frame in source.frames(range(20, 50), 0.0)] == list(range(20, 50))
+    assert [number_in(frame) for frame in source.frames(range(80, 90), 0.0)] == list(range(80, 90))
     with pytest.raises(ValueError, match=r"frame 60|Invalid data"):
         list(source.frames(range(55, 70), None))
 

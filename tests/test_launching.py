@@ -15,8 +15,8 @@ from accelerate import PartialState
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import DistributedType
-from mllm_sources import easy_questions, easy_store, question_file, tiny_folder
-from test_mllm_finetune import weights
+from mllm_runs import weights
+from mllm_sources import easy_questions, easy_store, question_file
 
 from encoder.errors import EncoderError
 from encoder.processes.group import Processes, join, tell_of_idle_gpus
@@ -82,7 +82,7 @@ def test_the_launcher_takes_the_commands(command, monkeypatch):
         assert "bf16" in args.training_script_args
 
 
-def test_one_of_several_gpus_is_used_and_a_line_says_so(tmp_path, monkeypatch, capsys):
+def test_one_of_several_gpus_is_used_and_a_line_says_so(language_model, tmp_path, monkeypatch, capsys):
     """The library, without a launcher, would put the model on all of them by nn.DataParallel."""
     questions = easy_questions(24)
     easy_store(tmp_path / "store", questions)
@@ -90,7 +90,7 @@ def test_one_of_several_gpus_is_used_and_a_line_says_so(tmp_path, monkeypatch, c
         questions=question_file(tmp_path / "questions.jsonl", questions),
         features=tmp_path / "store",
         output=tmp_path / "one",
-        language_model=str(tiny_folder(tmp_path / "lm")),
+        language_model=str(language_model),
         precision="fp32",
         max_steps=3,
         align_steps=5,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from mllm_sources import QUESTION, easy_questions, easy_store, question_file, tiny_folder, tiny_tokenizer
+from mllm_runs import config, log, weights
+from mllm_sources import QUESTION, easy_questions, easy_store, tiny_tokenizer
 from safetensors.torch import load_file
-from test_mllm_finetune import config, log, weights
 
 import sefar_mllm.finetuning.trainer
 from projector.standardize import Standardize
@@ -22,17 +20,6 @@ from sefar_mllm.model.language_model import load_language_model
 from sefar_mllm.model.lora import LoraOptions
 from sefar_mllm.model.mllm import SefarMLLM
 from sefar_mllm.model.prompts import VIDEO_ID, PromptConfig, Prompter
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("choices")
-    tiny_folder(folder / "lm")
-    train, validation = easy_questions(24), easy_questions(12, "val")
-    question_file(folder / "train.jsonl", train)
-    question_file(folder / "val.jsonl", validation)
-    easy_store(folder / "features", train + validation)
-    return folder
 
 
 def test_half_precision_features_are_read_in_full_under_autocast(tmp_path):
@@ -84,7 +71,7 @@ def test_words_stand_for_the_video_at_first_and_ever_less(tmp_path):
     assert all(sample["features"] is not None for sample in plain)
 
 
-def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best(world, tmp_path, monkeypatch):
+def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best(lesson, tmp_path, monkeypatch):
     """Validation is made to go 2, 9, 5, 5 of 12 right: with patience 2 the run ends there, at its second."""
     answers = {question.id: question.answer for question in easy_questions(12, "val")}
     right = iter([2, 9, 5, 5])
@@ -99,9 +86,9 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best(wo
     monkeypatch.setattr(sefar_mllm.finetuning.trainer, "score_questions", made_up)
     run = finetune(
         config(
-            world,
+            lesson,
             tmp_path / "run",
-            validation=world / "val.jsonl",
+            validation=lesson / "val.jsonl",
             evaluate_every=1,
             patience=2,
             max_steps=20,
@@ -117,18 +104,18 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best(wo
     assert not all(torch.equal(kept[name], tensor) for name, tensor in last.items())
 
 
-def test_four_bit_weights_are_stored_as_fsdp_needs_them(world):
+def test_four_bit_weights_are_stored_as_fsdp_needs_them(lesson):
     pytest.importorskip("bitsandbytes", reason="needs the extra 'quant'")
-    model = load_language_model(str(world / "lm"), torch.bfloat16, four_bit=True)
+    model = load_language_model(str(lesson / "lm"), torch.bfloat16, four_bit=True)
     layer = model.model.layers[0].mlp.up_proj
     assert layer.weight.dtype == torch.bfloat16  # shards must be of a floating type
     assert layer.weight.numel() == 32 * 64 / 4  # four numbers of 4 bits in each
     assert layer.weight.quant_state.nested
 
 
-def test_alignment_takes_the_words_as_they_are_learned(world):
+def test_alignment_takes_the_words_as_they_are_learned(lesson):
     """Also where a class name holds the name of a control token, which is words there."""
-    model = SefarMLLM.build(MLLMConfig(str(world / "lm")), LoraOptions(rank=2))
+    model = SefarMLLM.build(MLLMConfig(str(lesson / "lm")), LoraOptions(rank=2))
     weight, end = model.causal.get_input_embeddings().weight, model.tokenizer.eos_token_id
     text = "salto<|im_end|> tucked"
     ids = model.prompter.ids(model.prompter.answer(0, [text], "text"))[:-1]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mllm_sources import NAMES, easy_questions, easy_store, question_file, tiny_folder, tiny_tokenizer
+from mllm_runs import QUIET, config, log, weights
+from mllm_sources import NAMES, easy_questions, easy_store, question_file, tiny_tokenizer
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -20,7 +20,6 @@ from projector.standardize import Standardize
 from sefar_mllm.cli import main
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.evaluation.evaluate import EvaluateConfig, evaluate
-from sefar_mllm.finetuning.config import FinetuneConfig
 from sefar_mllm.finetuning.dataset import FinetuneDataset, collate
 from sefar_mllm.finetuning.finetune import build_trainer, finetune
 from sefar_mllm.finetuning.trainer import MetricsFile, MLLMTrainer, rate
@@ -31,48 +30,10 @@ from sefar_mllm.model.mllm import SefarMLLM
 from sefar_mllm.model.prompts import VIDEO_ID, PromptConfig, Prompter
 from sefar_mllm.statistics import wilson_interval
 
-QUIET = {"disable_tqdm": True, "logging_steps": 1}
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
-    """A language model, 24 training and 12 validation questions, and their features."""
-    folder = tmp_path_factory.mktemp("world")
-    tiny_folder(folder / "lm")
-    train, validation = easy_questions(24), easy_questions(12, "val")
-    question_file(folder / "train.jsonl", train)
-    question_file(folder / "val.jsonl", validation)
-    easy_store(folder / "features", train + validation)
-    return folder
-
-
-def config(world: Path, output: Path, **changes) -> FinetuneConfig:
-    base = FinetuneConfig(
-        questions=world / "train.jsonl",
-        output=output,
-        features=world / "features",
-        language_model=str(world / "lm"),
-        precision="fp32",
-        prompt=PromptConfig(list_options=False),
-        lora=LoraOptions(rank=8),
-        max_steps=4,
-        align_steps=50,
-        learning_rate=1e-2,
-        projector_learning_rate=1e-2,
-        trainer=QUIET,
-    )
-    return dataclasses.replace(base, **changes)
-
-
-@pytest.fixture(scope="module")
-def taught(world) -> Path:
-    """A checkpoint that has learned the classes."""
-    return finetune(config(world, world / "taught", max_steps=200, validation=world / "val.jsonl"))
-
 
 @pytest.mark.parametrize(("precision", "mixed"), [("fp32", "no"), ("bf16", "bf16")])
-def test_the_precision_reaches_the_training_loop(world, tmp_path, precision, mixed):
-    wanted = config(world, tmp_path, precision=precision)
+def test_the_precision_reaches_the_training_loop(lesson, tmp_path, precision, mixed):
+    wanted = config(lesson, tmp_path, precision=precision)
     trainer = build_trainer(wanted, read_questions(wanted.questions), [], FeatureStore.open(wanted.features))
     assert trainer.accelerator.mixed_precision == mixed
     assert {p.dtype for p in trainer.model.parameters() if p.requires_grad} == {torch.float32}
@@ -80,7 +41,7 @@ def test_the_precision_reaches_the_training_loop(world, tmp_path, precision, mix
     assert frozen == {torch.bfloat16 if precision == "bf16" else torch.float32}
 
 
-def test_training_and_scoring_see_the_same_features_in_float32(world, tmp_path, monkeypatch):
+def test_training_and_scoring_see_the_same_features_in_float32(lesson, tmp_path, monkeypatch):
     """Far from zero and close together, as encoders give them: in bfloat16 nothing would be left of them."""
     questions = easy_questions(24)
     pattern = torch.tensor([1.0, -1, 0.5, -0.25, 1, -1, 0.5, -0.25])
@@ -97,9 +58,9 @@ def test_training_and_scoring_see_the_same_features_in_float32(world, tmp_path, 
 
     monkeypatch.setattr(SefarMLLM, "embed", noted)
     settings = {"features": tmp_path / "store", "precision": "bf16", "max_steps": 3, "video_dropout": 0.0}
-    run = finetune(config(world, tmp_path / "run", align_steps=5, **settings))
+    run = finetune(config(lesson, tmp_path / "run", align_steps=5, **settings))
     evaluate(
-        EvaluateConfig(run, world / "train.jsonl", tmp_path / "out", tmp_path / "store", precision="bf16")
+        EvaluateConfig(run, lesson / "train.jsonl", tmp_path / "out", tmp_path / "store", precision="bf16")
     )
     stacked = torch.stack([clip[0] for clip in clips.values()])
     mean = stacked.mean(0)
@@ -111,32 +72,24 @@ def test_training_and_scoring_see_the_same_features_in_float32(world, tmp_path, 
         assert distances.min(0).values.max() < 1e-5
 
 
-def test_half_precision_without_a_gpu_is_refused(world, tmp_path):
+def test_half_precision_without_a_gpu_is_refused(lesson, tmp_path):
     with pytest.raises(SefarMLLMError, match="fp16 needs a GPU"):
-        finetune(config(world, tmp_path, precision="fp16", trainer={**QUIET, "use_cpu": True}))
+        finetune(config(lesson, tmp_path, precision="fp16", trainer={**QUIET, "use_cpu": True}))
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return {**load_file(folder / ADAPTER_WEIGHTS), **load_file(folder / PROJECTOR_WEIGHTS)}
-
-
-def log(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
-def test_learns_the_classes_of_unseen_clips(world, taught):
+def test_learns_the_classes_of_unseen_clips(lesson, taught, tmp_path):
     metrics = evaluate(
-        EvaluateConfig(taught, world / "val.jsonl", world / "own", world / "features", precision="fp32")
+        EvaluateConfig(taught, lesson / "val.jsonl", tmp_path, lesson / "features", precision="fp32")
     )
     assert metrics["accuracy"] > 0.9
     losses = [row["loss"] for row in log(taught) if "loss" in row]
     assert np.mean(losses[-5:]) < 0.2 * np.mean(losses[:5])
 
 
-def test_every_question_is_answered_and_counted(world, taught):
-    output = world / "counted"
+def test_every_question_is_answered_and_counted(lesson, taught, tmp_path):
+    output = tmp_path
     metrics = evaluate(
-        EvaluateConfig(taught, world / "val.jsonl", output, world / "features", precision="fp32")
+        EvaluateConfig(taught, lesson / "val.jsonl", output, lesson / "features", precision="fp32")
     )
     rows = [
         json.loads(line) for line in (output / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
@@ -153,7 +106,7 @@ def test_every_question_is_answered_and_counted(world, taught):
     assert json.loads((output / "metrics.json").read_text(encoding="utf-8")) == metrics
 
 
-def test_saved_and_loaded_is_the_same_model(world, taught, tmp_path):
+def test_saved_and_loaded_is_the_same_model(lesson, taught, tmp_path):
     model = SefarMLLM.from_pretrained(taught)
     model.save_pretrained(tmp_path / "again")
     again = SefarMLLM.from_pretrained(tmp_path / "again")
@@ -163,7 +116,7 @@ def test_saved_and_loaded_is_the_same_model(world, taught, tmp_path):
     assert again.settings == model.settings
 
 
-def test_merged_is_unmerged(world, taught, tmp_path):
+def test_merged_is_unmerged(lesson, taught, tmp_path):
     merged = merge(MergeConfig(taught, tmp_path / "merged", "fp32"))
     before, after = SefarMLLM.from_pretrained(taught), SefarMLLM.from_pretrained(merged)
     ids = torch.randint(0, 300, (2, 9))
@@ -184,9 +137,9 @@ def test_merged_is_unmerged(world, taught, tmp_path):
         merge(MergeConfig(merged, tmp_path / "again"))
 
 
-def test_generated_answers_are_counted(world, taught, tmp_path):
+def test_generated_answers_are_counted(lesson, taught, tmp_path):
     settings = EvaluateConfig(
-        taught, world / "val.jsonl", tmp_path, world / "features", score="generated", precision="fp32"
+        taught, lesson / "val.jsonl", tmp_path, lesson / "features", score="generated", precision="fp32"
     )
     metrics = evaluate(settings)
     rows = [
@@ -200,8 +153,8 @@ def test_generated_answers_are_counted(world, taught, tmp_path):
 
 
 @pytest.mark.parametrize("part", [ADAPTER_WEIGHTS, PROJECTOR_WEIGHTS])
-def test_parts_of_different_runs_are_refused(world, taught, tmp_path, part):
-    other = finetune(config(world, tmp_path / "other", max_steps=1, seed=5))
+def test_parts_of_different_runs_are_refused(lesson, taught, tmp_path, part):
+    other = finetune(config(lesson, tmp_path / "other", max_steps=1, seed=5))
     mixed = shutil.copytree(taught, tmp_path / "mixed")
     shutil.copy(other / part, mixed / part)
     with pytest.raises(SefarMLLMError, match="same run"):
@@ -211,14 +164,14 @@ def test_parts_of_different_runs_are_refused(world, taught, tmp_path, part):
         SefarMLLM.from_pretrained(mixed)
 
 
-def test_another_encoders_features_are_refused(world, taught, tmp_path):
+def test_another_encoders_features_are_refused(lesson, taught, tmp_path):
     easy_store(tmp_path / "features", easy_questions(12, "val"), fingerprint="xyz")
     with pytest.raises(SefarMLLMError, match="another encoder"):
-        evaluate(EvaluateConfig(taught, world / "val.jsonl", tmp_path / "out", tmp_path / "features"))
+        evaluate(EvaluateConfig(taught, lesson / "val.jsonl", tmp_path / "out", tmp_path / "features"))
     assert not (tmp_path / "out").exists()
 
 
-def test_another_language_model_is_refused(world, taught, tmp_path):
+def test_another_language_model_is_refused(lesson, taught, tmp_path):
     mixed = shutil.copytree(taught, tmp_path / "mixed")
     values = json.loads((mixed / "sefar_mllm.json").read_text(encoding="utf-8"))
     values["architecture"]["num_hidden_layers"] = 3
@@ -227,15 +180,15 @@ def test_another_language_model_is_refused(world, taught, tmp_path):
         SefarMLLM.from_pretrained(mixed)
 
 
-def test_resumed_run_is_the_undisturbed_run_to_the_bit(world, tmp_path, monkeypatch):
+def test_resumed_run_is_the_undisturbed_run_to_the_bit(lesson, tmp_path, monkeypatch):
     settings = {
         "max_steps": 8,
         "save_every": 3,
         "lora": LoraOptions(rank=4, dropout=0.1),
         "projector_steps": 2,
     }
-    whole = finetune(config(world, tmp_path / "whole", **settings))
-    cut = config(world, tmp_path / "cut", resume=True, **settings)
+    whole = finetune(config(lesson, tmp_path / "whole", **settings))
+    cut = config(lesson, tmp_path / "cut", resume=True, **settings)
 
     class Stopped(Exception):
         pass
@@ -261,23 +214,23 @@ def test_resumed_run_is_the_undisturbed_run_to_the_bit(world, tmp_path, monkeypa
     assert len(losses[0]) == 8
 
 
-def test_resuming_with_other_settings_is_refused(world, tmp_path):
-    finetune(config(world, tmp_path / "run", max_steps=2, save_every=1))
+def test_resuming_with_other_settings_is_refused(lesson, tmp_path):
+    finetune(config(lesson, tmp_path / "run", max_steps=2, save_every=1))
     with pytest.raises(SefarMLLMError, match="learning_rate"):
-        finetune(config(world, tmp_path / "run", max_steps=2, save_every=1, resume=True, learning_rate=0.5))
+        finetune(config(lesson, tmp_path / "run", max_steps=2, save_every=1, resume=True, learning_rate=0.5))
 
 
-def test_only_the_first_of_several_processes_writes_options_and_log(world, tmp_path, monkeypatch):
+def test_only_the_first_of_several_processes_writes_options_and_log(lesson, tmp_path, monkeypatch):
     """The others would cut the log, or meet the first one's temporary file."""
     monkeypatch.setattr(MLLMTrainer, "is_world_process_zero", lambda _: False)
-    run = finetune(config(world, tmp_path / "run", max_steps=2))
+    run = finetune(config(lesson, tmp_path / "run", max_steps=2))
     assert not {"options.json", "options.json.tmp", "metrics.jsonl"} & {file.name for file in run.iterdir()}
 
 
-def test_projector_learns_alone_at_first(world, tmp_path):
-    run = finetune(config(world, tmp_path / "alone", max_steps=2, projector_steps=2))
+def test_projector_learns_alone_at_first(lesson, tmp_path):
+    run = finetune(config(lesson, tmp_path / "alone", max_steps=2, projector_steps=2))
     start = finetune(
-        config(world, tmp_path / "start", max_steps=1, projector_steps=1, projector_learning_rate=1e-30)
+        config(lesson, tmp_path / "start", max_steps=1, projector_steps=1, projector_learning_rate=1e-30)
     )
     adapter, before = load_file(run / ADAPTER_WEIGHTS), load_file(start / ADAPTER_WEIGHTS)
     assert all(torch.equal(adapter[name], before[name]) for name in adapter)
@@ -285,19 +238,19 @@ def test_projector_learns_alone_at_first(world, tmp_path):
     assert not any(torch.equal(projector[name], before[name]) for name in projector if "weight" in name)
 
 
-def test_accumulated_batches_are_one_batch(world, tmp_path):
+def test_accumulated_batches_are_one_batch(lesson, tmp_path):
     settings = {"max_steps": 3, "trainer": {**QUIET, "max_grad_norm": 0.0}}
-    one = weights(finetune(config(world, tmp_path / "one", batch_size=8, **settings)))
-    two = weights(finetune(config(world, tmp_path / "two", batch_size=4, accumulation=2, **settings)))
+    one = weights(finetune(config(lesson, tmp_path / "one", batch_size=8, **settings)))
+    two = weights(finetune(config(lesson, tmp_path / "two", batch_size=4, accumulation=2, **settings)))
     for name, tensor in one.items():  # Adam makes steps of 0.01 of gradients as small as rounding, too
         torch.testing.assert_close(two[name], tensor, atol=1e-4, rtol=1e-4)
 
 
-def test_language_model_that_does_not_exist(world, tmp_path, capsys):
+def test_language_model_that_does_not_exist(lesson, tmp_path, capsys):
     output = tmp_path / "run"
-    finetune(config(world, output, max_steps=1))
+    finetune(config(lesson, output, max_steps=1))
     before = {file: file.read_bytes() for file in output.rglob("*") if file.is_file()}
-    arguments = ["--questions", world / "train.jsonl", "--output", output, "--features", world / "features"]
+    arguments = ["--questions", lesson / "train.jsonl", "--output", output, "--features", lesson / "features"]
     status = main(["finetune", *map(str, arguments), "--language_model", str(tmp_path / "nowhere")])
     message = capsys.readouterr().err
     assert status == 2
@@ -307,10 +260,10 @@ def test_language_model_that_does_not_exist(world, tmp_path, capsys):
     assert {file: file.read_bytes() for file in output.rglob("*") if file.is_file()} == before
 
 
-def test_clips_without_features_are_named(world, tmp_path):
+def test_clips_without_features_are_named(lesson, tmp_path):
     question_file(tmp_path / "more.jsonl", easy_questions(30))
     with pytest.raises(SefarMLLMError, match=r"6 of 30 clips.*train0024"):
-        finetune(config(world, tmp_path / "run", questions=tmp_path / "more.jsonl"))
+        finetune(config(lesson, tmp_path / "run", questions=tmp_path / "more.jsonl"))
 
 
 @pytest.mark.parametrize(
@@ -325,9 +278,9 @@ def test_clips_without_features_are_named(world, tmp_path):
         ({"trainer": {"no_such_setting": 1}}, "no_such_setting"),
     ],
 )
-def test_settings_that_cannot_be(world, tmp_path, changes, message):
+def test_settings_that_cannot_be(lesson, tmp_path, changes, message):
     with pytest.raises(SefarMLLMError, match=message):
-        finetune(config(world, tmp_path / "run", **changes))
+        finetune(config(lesson, tmp_path / "run", **changes))
     assert not (tmp_path / "run").exists()
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from mllm_runs import tiny_model
 from mllm_sources import easy_questions, easy_store
-from test_mllm_scoring import tiny_model
 from transformers import GenerationConfig
 
 from gym_qa.questions.reply import read_answer

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from mllm_sources import easy_questions, easy_store, question_file, tiny_folder
-from test_mllm_finetune import config
+from mllm_runs import config
+from mllm_sources import easy_questions, easy_store, question_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import sefar_mllm.model.hub
@@ -52,10 +52,10 @@ def hub(tmp_path, monkeypatch) -> Hub:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
+def trained(tmp_path_factory, language_model) -> Path:
     """A checkpoint with the states of its steps beside it, and what merging it gives."""
     folder = tmp_path_factory.mktemp("hub")
-    tiny_folder(folder / "lm")
+    (folder / "lm").symlink_to(language_model)
     questions = easy_questions(12)
     question_file(folder / "train.jsonl", questions)
     easy_store(folder / "features", questions)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mllm_sources import easy_questions, easy_store, question_file, tiny_folder
-from test_mllm_finetune import config, weights
+from mllm_runs import config, weights
 
 from sefar_mllm.evaluation.evaluate import EvaluateConfig, evaluate
 from sefar_mllm.finetuning.finetune import finetune
@@ -19,23 +18,13 @@ from sefar_mllm.model.language_model import EMBEDDED, load_language_model, load_
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("paths")
-    tiny_folder(folder / "lm")
-    questions = easy_questions(24)
-    question_file(folder / "train.jsonl", questions)
-    easy_store(folder / "features", questions)
-    return folder
-
-
 @pytest.mark.slow
-def test_two_processes_are_one(world, tmp_path):
+def test_two_processes_are_one(lesson, tmp_path):
     """Global batch 8: as 8 samples on one process, and as 4 on each of two (gloo), as the docs start them."""
     shared = {
-        "questions": world / "train.jsonl",
-        "features": world / "features",
-        "language_model": world / "lm",
+        "questions": lesson / "train.jsonl",
+        "features": lesson / "features",
+        "language_model": lesson / "lm",
         "precision": "fp32",
         "prompt.list_options": "false",
         "lora.rank": 8,
@@ -63,17 +52,17 @@ def test_two_processes_are_one(world, tmp_path):
         torch.testing.assert_close(runs[2][name], tensor, atol=1e-5, rtol=1e-5)
 
 
-def test_four_bit(world, tmp_path):
+def test_four_bit(lesson, tmp_path):
     """NF4 with double quantisation, trained, saved, loaded and scored on the CPU."""
     pytest.importorskip("bitsandbytes", reason="needs the extra 'quant'")
     settings = {"quantization": "nf4", "max_steps": 4}
-    run = finetune(config(world, tmp_path / "run", **settings))
+    run = finetune(config(lesson, tmp_path / "run", **settings))
     # Looking at validation in between changes nothing: gradients still pass through the frozen weights.
     looked = finetune(
-        config(world, tmp_path / "looked", **settings, validation=world / "train.jsonl", evaluate_every=1)
+        config(lesson, tmp_path / "looked", **settings, validation=lesson / "train.jsonl", evaluate_every=1)
     )
     assert all(torch.equal(tensor, weights(looked)[name]) for name, tensor in weights(run).items())
-    model = load_language_model(str(world / "lm"), torch.float32, four_bit=True)
+    model = load_language_model(str(lesson / "lm"), torch.float32, four_bit=True)
     layer = model.model.layers[0].self_attn.q_proj
     assert type(layer).__name__ == "Linear4bit"
     assert layer.weight.quant_state.nested
@@ -81,7 +70,7 @@ def test_four_bit(world, tmp_path):
     metrics = [
         evaluate(
             EvaluateConfig(
-                run, world / "train.jsonl", tmp_path / str(k), world / "features", precision="fp32"
+                run, lesson / "train.jsonl", tmp_path / str(k), lesson / "features", precision="fp32"
             )
         )
         for k in range(2)

@@ -6,28 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mllm_sources import easy_questions, easy_store, tiny_causal, tiny_tokenizer
+from mllm_runs import tiny_model
+from mllm_sources import easy_questions, easy_store
 
-from projector.build import ProjectorSpec, build_projector
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.inference.likelihood import Tree, log_likelihoods
 from sefar_mllm.inference.multiple_choice import choose, headline, score_questions
-from sefar_mllm.model.config import MLLMConfig
-from sefar_mllm.model.lora import LoraOptions
-from sefar_mllm.model.mllm import SefarMLLM, add_lora
+from sefar_mllm.model.mllm import SefarMLLM
 from sefar_mllm.model.prompts import VIDEO_ID, PromptConfig
-
-SPEC = ProjectorSpec("mlp", 8, 32, 3, 3)
-
-
-def tiny_model(kind: str = "llama", prompt: PromptConfig | None = None) -> SefarMLLM:
-    """A random model with a random adapter, in float32."""
-    language_model = add_lora(tiny_causal(kind), LoraOptions(rank=4))
-    for name, parameter in language_model.named_parameters():
-        if "lora_B" in name:  # zero at the start: the adapter would change nothing
-            torch.nn.init.normal_(parameter, std=0.5)
-    settings = MLLMConfig("tiny", prompt=prompt or PromptConfig(), projector=SPEC)
-    return SefarMLLM(language_model, tiny_tokenizer(), build_projector(SPEC), settings).eval()
 
 
 @torch.no_grad()

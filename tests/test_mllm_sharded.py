@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
-from mllm_sources import easy_questions, easy_store, question_file, tiny_folder
-from several_processes import torchrun
-from test_mllm_finetune import log, weights
+from mllm_runs import log, weights
+from mllm_sources import easy_questions, easy_store, question_file
+from spread_weights import launch
 
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.finetuning.config import FinetuneConfig
@@ -28,13 +21,12 @@ from sefar_mllm.model.mllm import SefarMLLM
 from sefar_mllm.model.prompts import PromptConfig
 
 ROOT = Path(__file__).parents[1]
-SCRIPT = ROOT / "tests/sharded_run.py"
 TENSORS = (".safetensors", ".bin", ".pt")
 FSDP, FSDP_4BIT, ZERO3 = "fsdp.yaml", "fsdp-4bit.yaml", "deepspeed-zero3.yaml"
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory) -> FinetuneConfig:
+def config(tmp_path_factory, language_model) -> FinetuneConfig:
     """Features far from zero and close together: in bfloat16 nothing would be left of them."""
     folder = tmp_path_factory.mktemp("sharded")
     questions = easy_questions(48)
@@ -46,7 +38,7 @@ def config(tmp_path_factory) -> FinetuneConfig:
         validation=file,
         features=folder / "store",
         output=folder / "one",
-        language_model=str(tiny_folder(folder / "lm")),
+        language_model=str(language_model),
         prompt=PromptConfig(list_options=False),
         precision="fp32",
         lora=LoraOptions(rank=2),
@@ -69,36 +61,6 @@ def config(tmp_path_factory) -> FinetuneConfig:
 @pytest.fixture(scope="module")
 def alone(config) -> Path:
     return finetune(config)
-
-
-def launch(accelerate_file: str, folder: Path, *runs: FinetuneConfig | dict[str, str]) -> list[list[Any]]:
-    """Two processes under the settings that the launcher takes from the file. Returns their notes."""
-    command = ["--config_file", str(ROOT / "configs/accelerate" / accelerate_file), "--num_processes", "2"]
-    args, file, _ = _validate_launch_command(launch_command_parser().parse_args([*command, str(SCRIPT)]))
-    use_cpu = not args.use_deepspeed
-    if args.use_deepspeed:
-        args.deepspeed_fields_from_accelerate_config = ",".join(file.deepspeed_config)  # as the launcher does
-        _, settings = prepare_deepspeed_cmd_env(args)
-    else:
-        settings = {**prepare_multi_gpu_env(args), "ACCELERATE_USE_CPU": "true"}
-    options = []
-    for run in runs:
-        if isinstance(run, FinetuneConfig):
-            trainer = {**run.trainer, "use_cpu": use_cpu}
-            options.append(asdict(replace(run, batch_size=run.batch_size // 2, trainer=trainer)))
-        else:
-            options.append(run)
-    environment = {**settings, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [*torchrun(2, folder / "logs"), str(SCRIPT), str(folder), json.dumps(options, default=str)],
-        capture_output=True,
-        text=True,
-        env=os.environ | environment,
-        timeout=300,
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return [json.loads((folder / f"notes-{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
 
 
 def assert_same_weights(one: Path, two: Path, tolerance: float = 1e-5) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mllm_sources import easy_questions, easy_store, question_file, tiny_folder
+from mllm_sources import easy_questions, easy_store, question_file
 
 from sefar_mllm.cli import main
 from sefar_mllm.errors import SefarMLLMError
@@ -25,9 +25,9 @@ FAULTS = {
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
+def world(tmp_path_factory, language_model) -> Path:
     folder = tmp_path_factory.mktemp("options")
-    tiny_folder(folder / "lm")
+    (folder / "lm").symlink_to(language_model)
     questions = easy_questions(8)
     easy_store(folder / "features", questions)
     question_file(folder / "good.jsonl", questions)

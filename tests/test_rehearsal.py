@@ -17,7 +17,7 @@ import torch
 import yaml
 from encoder_videos import write_direction_set
 from jsonargparse import auto_cli
-from mllm_sources import NAMES, QUESTION, question_file, tiny_folder
+from mllm_sources import NAMES, QUESTION, question_file
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -35,7 +35,7 @@ ENCODER = sorted((ROOT / "configs/encoder").glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
+def world(tmp_path_factory, language_model, sefar) -> Path:
     """Eight clips, a narrow SeFAR, its features, questions about them, and two language models."""
     folder = tmp_path_factory.mktemp("rehearsal")
     clips = write_direction_set(folder / "videos", 8, "clip")
@@ -50,7 +50,7 @@ def world(tmp_path_factory) -> Path:
     vicuna = small_vicuna(folder / "vicuna-7b", [QUESTION, *NAMES])
     torch.save(load_file(vicuna / "model.safetensors"), vicuna / "pytorch_model.bin")  # as it is on the Hub
     (vicuna / "model.safetensors").unlink()
-    tiny_folder(folder / "smollm")
+    (folder / "smollm").symlink_to(language_model)
     call(
         "extract-features",
         f"--encoder=sefar:{folder / 'encoder'}",

@@ -19,8 +19,7 @@ import yaml
 from jsonargparse import auto_cli
 from mllm_sources import NAMES, QUESTION, easy_questions, easy_store, question_file
 from safetensors.torch import load_file
-from several_processes import torchrun
-from test_mllm_sharded import launch
+from spread_weights import launch
 
 from sefar_mllm.doctor.self_test import small_vicuna
 from sefar_mllm.evaluation.evaluate import EvaluateConfig, evaluate
@@ -102,12 +101,14 @@ def test_the_whole_model_is_on_every_process_under_the_run_as_it_is_shipped(worl
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
+    torchrun = [sys.executable, "-m", "torch.distributed.run"]
     if kind["num_machines"] > 1:
-        two = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+        two = [*torchrun, "--nnodes=2", "--nproc-per-node=1"]
         two += ["--master-addr=127.0.0.1", f"--master-port={free_port()}"]
         commands = [[*two, f"--node-rank={rank}", f"--log-dir={tmp_path / str(rank)}"] for rank in range(2)]
     else:
-        commands = [torchrun(1 if file in ALONE else 2, tmp_path / "logs")]
+        one = [*torchrun, "--standalone", f"--nproc-per-node={1 if file in ALONE else 2}"]
+        commands = [[*one, f"--log-dir={tmp_path / 'logs'}"]]
     script = [
         str(ROOT / "scripts/finetune_mllm.py"),
         *given(world, tmp_path / "run"),

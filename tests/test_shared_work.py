@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from encoder_videos import write_direction_set
-from mllm_sources import easy_questions, question_file, tiny_folder
-from several_processes import torchrun
-from test_mllm_finetune import log
+from mllm_runs import log
+from mllm_sources import easy_questions, question_file
+from processes import Launch
+from processes import verbs as run_verbs
 
 from encoder.features.store import FeatureStore
 from encoder.model.sefar import SefarEncoder
@@ -21,13 +19,12 @@ from gym_qa.questions.questions import Question, read_questions
 from sefar_mllm.cli import main
 from sefar_mllm.finetuning.beginning import drawn
 
-SCRIPT = Path(__file__).parent / "shared_run.py"
 CLIPS = 7
 TIMES = {"seconds", "timings", "output", "checkpoint", "features", "encoder", "options", "settings"}
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
+def world(tmp_path_factory, language_model) -> Path:
     """Clips that move left or right, an encoder, questions about them, and a language model."""
     folder = tmp_path_factory.mktemp("shared")
     torch.manual_seed(0)
@@ -40,7 +37,7 @@ def world(tmp_path_factory) -> Path:
         for number, q in enumerate(easy_questions(2 * CLIPS + 3))
     ]
     question_file(folder / "questions.jsonl", asked)
-    tiny_folder(folder / "lm")
+    (folder / "lm").symlink_to(language_model)
     return folder
 
 
@@ -81,14 +78,7 @@ def results(world) -> tuple[Path, Path]:
     taught[taught.index("--output") + 1] = str(world / "taught")
     assert main(taught) == 0
     assert all(main(verb) == 0 for verb in rest)
-    launched = [*torchrun(2, world / "logs"), str(SCRIPT), json.dumps(verbs(world, two, 4))]
-    environment = {
-        "ACCELERATE_USE_CPU": "true",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    done = subprocess.run(launched, capture_output=True, text=True, env=os.environ | environment, timeout=400)
-    assert done.returncode == 0, done.stderr[-4000:]
+    Launch(run_verbs, verbs(world, two, 4), logs=world / "logs", processes=2).finish()
     return one, two
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from encoder_runs import options
 from encoder_videos import write_direction_set
-from test_encoder_training import options
 
 from encoder.loading.data import derive_seed
 from encoder.training.checkpoint import load_checkpoint

@@ -11,8 +11,8 @@ import pytest
 import transformers.utils.chat_template_utils as chat_templates
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mllm_runs import config, log
 from mllm_sources import NAMES, QUESTION, easy_questions, easy_store, question_file, tiny_causal
-from test_mllm_finetune import config, log
 from tokenizer_kinds import CHAT_TEMPLATE, KINDS, byte_level, language_model_of, llama, tokenizer_of
 from transformers import AutoTokenizer
 

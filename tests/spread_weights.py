@@ -1,10 +1,7 @@
-"""Fine-tunings as one of several CPU processes whose weights are spread by FSDP2 or ZeRO-3.
+"""Fine-tunings in two CPU processes whose weights are spread by FSDP2 or ZeRO-3.
 
 Accelerate spreads weights on GPUs only, torch and DeepSpeed on CPUs too: the changes here tell Accelerate
-that CPUs are devices. All else is as on GPUs. Takes a folder for its notes and a list of runs as JSON: the
-options of a fine-tuning, or ``{"interrupted": FOLDER, "as": FOLDER}``, a copy of a finished run as it was
-before its last checkpoint. Notes of process ``r`` go to ``notes-r.json``: for each fine-tuning what was
-refused, or where its frozen weights lay before and in training, and the first features that were seen.
+that CPUs are devices. All else is as on GPUs.
 """
 
 from __future__ import annotations
@@ -12,21 +9,25 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import accelerate.state
 import torch
 import transformers.training_args
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import DistributedType
+from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+from processes import Launch
 
 import sefar_mllm.finetuning.finetune as finetuning
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.finetuning.config import FinetuneConfig
 from sefar_mllm.finetuning.trainer import MLLMTrainer
 from sefar_mllm.model.mllm import SefarMLLM
-from sefar_mllm.settings.options import options_from
+
+ROOT = Path(__file__).parents[1]
 
 _plain_init = accelerate.state.AcceleratorState.__init__
 _plain_build, _plain_embed = finetuning.build_trainer, SefarMLLM.embed
@@ -74,7 +75,8 @@ def _noting(note: dict[str, Any]) -> None:
     finetuning.build_trainer, MLLMTrainer.training_step, SefarMLLM.embed = build, step, embed
 
 
-def main() -> None:
+def run_all(folder: Path, runs: list[FinetuneConfig | dict[str, str]]) -> None:
+    """To be started in each process; process ``r`` leaves its notes in ``notes-r.json``."""
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
         import deepspeed.comm.torch
 
@@ -85,10 +87,9 @@ def main() -> None:
         deepspeed.comm.torch.build_shm_op = lambda: None
     else:
         accelerate.state.AcceleratorState.__init__ = _init_with_fsdp
-    folder, notes = Path(sys.argv[1]), []
-    rank = int(os.environ["RANK"])
-    for run in json.loads(sys.argv[2]):
-        if "interrupted" in run:
+    rank, notes = int(os.environ["RANK"]), []
+    for run in runs:
+        if isinstance(run, dict):
             if rank == 0:
                 shutil.copytree(run["interrupted"], run["as"])
                 last = max(Path(run["as"]).glob("steps/*"), key=lambda step: int(step.name.split("-")[1]))
@@ -98,7 +99,7 @@ def main() -> None:
         notes.append({})
         _noting(notes[-1])
         try:
-            finetuning.finetune(options_from(FinetuneConfig, run, "run"))
+            finetuning.finetune(run)
         except SefarMLLMError as error:
             notes[-1]["refused"] = str(error)
         if torch.distributed.is_initialized():
@@ -106,5 +107,35 @@ def main() -> None:
     (folder / f"notes-{rank}.json").write_text(json.dumps(notes), encoding="utf-8")
 
 
-if __name__ == "__main__":
-    main()
+def launch(accelerate_file: str, folder: Path, *runs: FinetuneConfig | dict[str, str]) -> list[list[Any]]:
+    """Two processes under the settings that the launcher takes from a file of ``configs/accelerate``.
+
+    Args:
+        accelerate_file: its name.
+        folder: for notes and logs.
+        runs: fine-tunings, of which each process takes half a batch, or ``{"interrupted": FOLDER, "as":
+            FOLDER}``: a copy of a finished run as it was before its last checkpoint.
+
+    Returns:
+        Of each process, for each fine-tuning, what was refused, or where its frozen weights lay before and
+        in training, and the first features that were seen.
+    """
+    script = ROOT / "scripts/finetune_mllm.py"
+    command = ["--config_file", str(ROOT / "configs/accelerate" / accelerate_file), "--num_processes", "2"]
+    args, file, _ = _validate_launch_command(launch_command_parser().parse_args([*command, str(script)]))
+    if args.use_deepspeed:
+        args.deepspeed_fields_from_accelerate_config = ",".join(file.deepspeed_config)  # as the launcher does
+        settings = {**prepare_deepspeed_cmd_env(args)[1], "ACCELERATE_USE_CPU": "false"}
+    else:
+        settings = {**prepare_multi_gpu_env(args), "ACCELERATE_USE_CPU": "true"}
+    halves = [
+        replace(
+            run, batch_size=run.batch_size // 2, trainer={**run.trainer, "use_cpu": not args.use_deepspeed}
+        )
+        if isinstance(run, FinetuneConfig)
+        else run
+        for run in runs
+    ]
+    launched = Launch(run_all, folder, halves, logs=folder / "logs", processes=2, environment=settings)
+    launched.finish()
+    return [json.loads((folder / f"notes-{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
