@@ -9,6 +9,7 @@ import pytest
 
 from encoder.training.config import TrainConfig
 from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.experiments import compare, demo
 from sefar_mllm.experiments.minigym import budget, encoder_training, finetuning_values
 from sefar_mllm.experiments.stages import Stages
 from sefar_mllm.finetuning.config import FinetuneConfig
@@ -77,3 +78,16 @@ def test_a_file_that_holds_no_options_is_refused_by_name(tmp_path, text, message
     file.write_text(text)
     with pytest.raises(SefarMLLMError, match=rf"options\.yaml: .*{message}"):
         read_options(FinetuneConfig, file)
+
+
+def test_the_demo_hands_its_renderer_on_and_names_it(tmp_path, monkeypatch):
+    rendered, trained = [], []
+    monkeypatch.setattr(compare, "make_minigym", rendered.append)
+    monkeypatch.setattr(compare, "build_qa", lambda config: None)
+    monkeypatch.setattr(demo, "train", lambda config: None)
+    monkeypatch.setattr(demo, "compare_on", lambda config, sources, stages: trained.append(sources.name))
+    for kind in ("sticks", "body"):
+        demo.run_demo(demo.DemoConfig("tiny", output=tmp_path / kind, renderer=kind))
+    assert [config.renderer for config in rendered] == ["sticks", "body"]
+    assert ["sticks" in name for name in trained] == [True, False]
+    assert ["body" in name for name in trained] == [False, True]

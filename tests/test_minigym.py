@@ -133,7 +133,7 @@ def small(monkeypatch):
 
 
 def test_a_folder_reads_back_as_finegym_and_is_finished_where_it_stopped(tmp_path: Path, small):
-    folder = make_minigym(MiniGymConfig(tmp_path / "m", "tiny", workers=1))
+    folder = make_minigym(MiniGymConfig(tmp_path / "m", "tiny", workers=1, renderer="sticks"))
     table = read_finegym(
         folder / "annotation_info.json",
         folder / "categories.txt",
@@ -152,7 +152,7 @@ def test_a_folder_reads_back_as_finegym_and_is_finished_where_it_stopped(tmp_pat
     assert (folder / "contact_sheet.png").stat().st_size > 10_000
     before = {v: (v.read_bytes(), v.stat().st_mtime_ns) for v in videos}
     videos[0].unlink()
-    make_minigym(MiniGymConfig(tmp_path / "m", "tiny", workers=1))
+    make_minigym(MiniGymConfig(tmp_path / "m", "tiny", workers=1, renderer="sticks"))
     assert videos[0].read_bytes() == before[videos[0]][0]
     assert all(v.stat().st_mtime_ns == before[v][1] for v in videos[1:])
 
@@ -162,7 +162,7 @@ def test_two_processes_may_make_the_same_folder_at_once(tmp_path: Path):
         "import sys; from pathlib import Path\n"
         "from gym_qa.minigym import MiniGymConfig, dataset, make_minigym\n"
         "dataset.SIZES['tiny'] = dataset.Size(46, 44, 112)\n"
-        "make_minigym(MiniGymConfig(Path(sys.argv[1]), 'tiny', workers=1))"
+        "make_minigym(MiniGymConfig(Path(sys.argv[1]), 'tiny', workers=1, renderer='sticks'))"
     )
     command = [sys.executable, "-c", make, str(tmp_path / "m")]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]

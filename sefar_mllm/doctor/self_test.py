@@ -110,7 +110,7 @@ def self_test(device: str) -> None:
 def steps(folder: Path, device: str, quantization: str) -> Iterator[tuple[str, Callable[[], object]]]:
     """Each step's name and what it does; a step may use what those before it left."""
     data, qa, videos = folder / "minigym", folder / "qa", folder / "minigym/videos"
-    yield "render MiniGym tiny", lambda: make_minigym(MiniGymConfig(data, "tiny"))
+    yield "render MiniGym tiny", lambda: make_minigym(MiniGymConfig(data, "tiny", renderer="sticks"))
     yield "build and audit questions", lambda: build_qa(BuildQAConfig(data=data, output=qa, fraction=0.2))
     lists = [qa / "train.csv", qa / "val.csv"]
 

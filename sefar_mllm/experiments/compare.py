@@ -13,7 +13,7 @@ from encoder.processes.group import Processes, join
 from gym_qa.benchmark.build import BuildQAConfig, build_qa
 from gym_qa.datasets.cliplist import write_clip_list
 from gym_qa.datasets.table import Clip
-from gym_qa.minigym import MiniGymConfig, make_minigym
+from gym_qa.minigym import MiniGymConfig, Renderer, make_minigym
 from gym_qa.questions.questions import read_questions
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.evaluation.evaluate import EvaluateConfig, evaluate
@@ -49,6 +49,7 @@ class CompareConfig:
         video_root: folder of the clips, ``<clip id>.mp4``.
         size: of MiniGym, and of the work done on it.
         data: folder of the rendered MiniGym; by default data/minigym/SIZE.
+        renderer: how MiniGym's gymnasts look: sticks or body.
         seeds: training seeds; accuracy is averaged over them.
         seed: the first of them, and that of MiniGym's videos and questions.
         finetune: settings of ``finetune`` by name, in place of those for MiniGym (or of the defaults, for
@@ -69,6 +70,7 @@ class CompareConfig:
     video_root: Path | None = None
     size: Size = "mini"
     data: Path | None = None
+    renderer: Renderer = "sticks"
     seeds: int = 3
     seed: int = 0
     finetune: dict[str, Any] = field(default_factory=dict)
@@ -183,7 +185,8 @@ def prepare(config: CompareConfig, stages: Stages) -> Sources:
     if config.questions and config.train_questions and config.video_root:
         return Sources(config.train_questions, config.questions, config.video_root, None)
     data, qa = config.data or Path("data/minigym") / config.size, config.output / "qa"
-    once, rendered = stages.processes.once, MiniGymConfig(output=data, size=config.size, seed=config.seed)
+    once = stages.processes.once
+    rendered = MiniGymConfig(output=data, size=config.size, seed=config.seed, renderer=config.renderer)
     stages.do("render videos", lambda: once(lambda: make_minigym(rendered)))
     labelled = budget(config.size).labelled
     built = BuildQAConfig(output=qa, data=data, fraction=labelled, seed=config.seed)
@@ -192,7 +195,7 @@ def prepare(config: CompareConfig, stages: Stages) -> Sources:
         qa / "train_questions.jsonl",
         qa / "val_questions.jsonl",
         data / "videos",
-        f"MiniGym {config.size}, hard",
+        f"MiniGym {config.size} ({config.renderer}), hard",
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from encoder.training.train import train
+from gym_qa.minigym import Renderer
 from sefar_mllm.experiments.compare import CompareConfig, compare_on, prepare
 from sefar_mllm.experiments.minigym import Size, budget, encoder_training
 from sefar_mllm.experiments.stages import Stages
@@ -22,12 +23,14 @@ class DemoConfig:
         size: tiny (under 3 minutes on two cores), mini (under 15) or full (for a GPU).
         output: folder of the run; by default runs/demo, for other sizes than mini with the size's name.
         data: folder of the rendered videos; by default data/minigym/SIZE.
+        renderer: how the gymnasts look: sticks or body.
         seed: everything follows from it.
     """
 
     size: Size = "mini"
     output: Path | None = None
     data: Path | None = None
+    renderer: Renderer = "sticks"
     seed: int = 0
 
 
@@ -40,6 +43,7 @@ def run_demo(config: DemoConfig) -> None:
         output=run,
         size=config.size,
         data=config.data,
+        renderer=config.renderer,
         seeds=1,
         seed=config.seed,
         # The encoders keep both cores busy; decoding these small videos takes little beside them.

@@ -17,7 +17,7 @@ from encoder.training.config import TrainConfig
 from encoder.training.train import train
 from gym_qa.datasets.dataset import DataFiles
 from gym_qa.datasets.sources import is_synthetic
-from gym_qa.minigym import MiniGymConfig, make_minigym
+from gym_qa.minigym import MiniGymConfig, Renderer, make_minigym
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.experiments.minigym import ENCODER
 from sefar_mllm.experiments.study.data import Lists, write_lists
@@ -71,6 +71,7 @@ class StudyConfig(DataFiles):
         fraction: Share of the training clips that keep their label, where the study does not vary it.
         seeds: Number of seeds, from 0; each has its own label split.
         updates: Updates of every run, in place of the settings'.
+        renderer: How MiniGym's gymnasts look, where it is rendered here: sticks or body.
     """
 
     name: Names
@@ -81,6 +82,7 @@ class StudyConfig(DataFiles):
     fraction: float = 0.1
     seeds: int = 3
     updates: int | None = None
+    renderer: Renderer = "sticks"
 
 
 def study(config: StudyConfig) -> dict[str, Any]:
@@ -157,7 +159,7 @@ def _data_files(config: StudyConfig) -> DataFiles:
     files = DataFiles(**{f.name: getattr(config, f.name) for f in fields(DataFiles)})
     if files.dataset != "finegym" or files.data is not None or files.annotation is not None:
         return files
-    make_minigym(MiniGymConfig(output=MINIGYM))
+    make_minigym(MiniGymConfig(output=MINIGYM, renderer=config.renderer))
     return replace(files, data=MINIGYM)
 
 
