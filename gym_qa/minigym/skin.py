@@ -110,15 +110,17 @@ def surface(world: np.ndarray, figure: Figure) -> tuple[np.ndarray, np.ndarray]:
         ``(T, V, 3)`` float32 vertices in the same frame and their unit normals.
     """
     turn, carry = _bones(world, figure)
-    weights = mesh().weights
-    count, bones = turn.shape[:2]
-    affine = np.concatenate([carry, turn], axis=-1).astype(np.float32)  # (T, B, 3, 4 + 3)
-    mixed = weights @ affine.transpose(1, 0, 2, 3).reshape(bones, -1)
-    mixed = mixed.reshape(len(weights), count, 3, 7).transpose(1, 0, 2, 3)
-    points = np.einsum("tvij,vj->tvi", mixed[..., :3], figure.vertices) + mixed[..., 3]
-    normals = np.einsum("tvij,vj->tvi", mixed[..., 4:], figure.normals)
-    normals /= np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-12
-    return points, normals
+    ones = np.ones((len(figure.vertices), 1), np.float32)
+    points = _mixed(np.hstack([figure.vertices, ones]), carry)
+    normals = _mixed(figure.normals, turn)
+    return points, normals / (np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-12)
+
+
+def _mixed(rest: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """``(T, V, 3)``: each of ``(V, J)`` by its bones' maps ``(T, B, 3, J)``, weighted; one product of matrices."""
+    by_bone = (mesh().weights[:, :, None] * rest[:, None]).reshape(len(rest), -1)
+    columns = maps.astype(np.float32).transpose(1, 3, 0, 2).reshape(by_bone.shape[1], -1)
+    return (by_bone @ columns).reshape(len(rest), -1, 3).transpose(1, 0, 2).copy()
 
 
 def trunk_frame(world: np.ndarray) -> np.ndarray:
