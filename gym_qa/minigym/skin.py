@@ -117,7 +117,7 @@ def surface(world: np.ndarray, figure: Figure) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mixed(rest: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """``(T, V, 3)``: each of ``(V, J)`` by its bones' maps ``(T, B, 3, J)``, weighted; one product of matrices."""
+    """``(T, V, 3)``: each of ``(V, J)`` by its bones' maps ``(T, B, 3, J)``, weighted, in one product."""
     by_bone = (mesh().weights[:, :, None] * rest[:, None]).reshape(len(rest), -1)
     columns = maps.astype(np.float32).transpose(1, 3, 0, 2).reshape(by_bone.shape[1], -1)
     return (by_bone @ columns).reshape(len(rest), -1, 3).transpose(1, 0, 2).copy()
