@@ -23,7 +23,7 @@ from gym_qa.minigym.elements import ELEMENTS, EVENTS
 from gym_qa.questions.questions import Question, build_questions
 from projector.build import ProjectorSpec
 from sefar_mllm.inference.likelihood import log_likelihoods
-from sefar_mllm.inference.multiple_choice import Asked, ask, score_questions
+from sefar_mllm.inference.multiple_choice import EncodedQuestion, encode_question, score_questions
 from sefar_mllm.model.config import MLLMConfig
 from sefar_mllm.model.lora import LoraOptions
 from sefar_mllm.model.mllm import SefarMLLM
@@ -57,7 +57,7 @@ def questions_of(count: int) -> list[Question]:
 
 
 @torch.inference_mode()
-def plainly(model: SefarMLLM, rows: Sequence[Asked], features: Tensor) -> list[list[float]]:
+def plainly(model: SefarMLLM, rows: Sequence[EncodedQuestion], features: Tensor) -> list[list[float]]:
     """One full pass for each option, batched over the questions."""
     scores: list[list[float]] = [[] for _ in rows]
     for option in range(len(rows[0].texts)):
@@ -96,7 +96,7 @@ def clocks() -> Tensor:
 
 def compare(model: SefarMLLM, questions: list[Question], store: MadeUp, size: int, name: str) -> None:
     """Time both ways batch by batch, taking turns, and print the ratio."""
-    asked = [ask(model, question, with_video=True) for question in questions]
+    asked = [encode_question(model, question, with_video=True) for question in questions]
     shared, plain, worst = torch.zeros(2), torch.zeros(2), 0.0
     for start in range(-size, len(asked), size):  # the first, extra batch warms up and is not counted
         rows = asked[max(start, 0) : max(start, 0) + size]

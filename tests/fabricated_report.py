@@ -31,7 +31,9 @@ def fabricated_row(
 ) -> ResultRow:
     low, high = wilson_interval(correct, n)
     values: dict[str, object] = {"questions": "MiniGym hard", "synthetic": True} | more
-    return ResultRow(encoder, accuracy=correct / n, ci_low=low, ci_high=high, n=n, seconds=seconds, **values)  # type: ignore[arg-type]
+    return ResultRow(
+        encoder=encoder, accuracy=correct / n, ci_low=low, ci_high=high, n=n, seconds=seconds, **values
+    )  # type: ignore[arg-type]
 
 
 def fabricated_classes() -> dict[str, str]:

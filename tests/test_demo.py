@@ -18,7 +18,8 @@ from sefar_mllm.settings.options import options_from, overridden, read_options
 ROOT = Path(__file__).parents[1]
 
 
-def test_a_stage_is_done_once_and_a_stopped_one_again(tmp_path, capsys):
+def test_a_stage_is_done_once_and_a_stopped_one_again(tmp_path, caplog):
+    caplog.set_level("INFO", "sefar_mllm")
     done = []
     stages = Stages(tmp_path, {"size": "tiny"})
     stages.do("first", lambda: done.append("first"))
@@ -29,7 +30,7 @@ def test_a_stage_is_done_once_and_a_stopped_one_again(tmp_path, capsys):
     again.do("second", lambda: done.append("second"))
     assert done == ["first", "second"]
     assert list(Stages(tmp_path, {"size": "tiny"}).seconds) == ["first", "second"]
-    assert "first: done before" in capsys.readouterr().out
+    assert "first: done before" in caplog.text
 
 
 def test_a_folder_of_other_options_is_refused_and_left_alone(tmp_path):

@@ -16,11 +16,12 @@ from mllm_sources import NAMES, easy_questions, easy_store, question_file, tiny_
 from encoder.features.store import FeatureStore
 from gym_qa.questions.questions import Question, read_questions
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.evaluation.answers import Answer, read_answers
-from sefar_mllm.evaluation.controls import circular, other_clips, shifted
+from sefar_mllm.evaluation.controls import CONTROLS, Control, Outcome, circular, other_clips, shifted
 from sefar_mllm.evaluation.evaluate import EvaluateConfig, evaluate
+from sefar_mllm.evaluation.prediction_file import read_answers
 from sefar_mllm.finetuning.config import FinetuneConfig
 from sefar_mllm.finetuning.finetune import finetune
+from sefar_mllm.inference.prediction import Answer
 from sefar_mllm.model.lora import LoraOptions
 from sefar_mllm.model.prompts import PromptConfig
 from sefar_mllm.report import read_results
@@ -144,21 +145,21 @@ def test_no_question_is_ever_left_out(world, controlled):
 
 
 def test_a_score_that_is_no_number_is_an_answer_that_counts_as_wrong(world, tmp_path, monkeypatch):
-    import sefar_mllm.inference.respond
+    import sefar_mllm.inference.respondent
 
-    original = sefar_mllm.inference.respond.score_questions
+    original = sefar_mllm.inference.respondent.score_questions
 
     def broken(*args, **more):
         scores = original(*args, **more)
         scores[0] = {name: [float("nan")] * 4 for name in scores[0]}
         return scores
 
-    monkeypatch.setattr(sefar_mllm.inference.respond, "score_questions", broken)
+    monkeypatch.setattr(sefar_mllm.inference.respondent, "score_questions", broken)
     metrics = evaluate(configure(world, tmp_path))
     rows = lines(tmp_path / "predictions.jsonl")
-    assert len(rows) == metrics["n"] == COUNT
+    assert len(rows) == metrics.n == COUNT
     assert (rows[0]["choice"], rows[0]["probabilities"]) == (None, [])
-    assert metrics["accuracy"] == sum(row["choice"] == row["answer"] for row in rows) / COUNT
+    assert metrics.accuracy == sum(row["choice"] == row["answer"] for row in rows) / COUNT
 
 
 def test_lmms_evals_layout_holds_every_answer(world, controlled):
@@ -208,6 +209,21 @@ def test_circular_is_right_in_every_rotation_of_the_file(world, tmp_path):
     row = read_results(tmp_path / "out" / "results.json")[1]
     assert row.encoder == "tiny: right in every order of options"
     assert row.accuracy == right.mean()
+
+
+def test_a_control_is_one_entry(world, tmp_path, monkeypatch):
+    def always_first(given):
+        return Outcome([Answer(0)] * len(given.questions), "made up")
+
+    monkeypatch.setitem(CONTROLS, "first", Control("always the first option", always_first, frames=""))
+    evaluate(configure(world, tmp_path, controls=["first"]))
+    row = read_results(tmp_path / "results.json")[1]
+    questions = read_questions(world / "val.jsonl")
+    share = sum(question.answer == 0 for question in questions) / COUNT
+    assert (row.encoder, row.accuracy, row.note) == ("tiny: always the first option", share, "made up")
+    assert [line["choice"] for line in lines(tmp_path / "controls/first.jsonl")] == [0] * COUNT
+    with pytest.raises(SefarMLLMError, match="no control 'second'; there are no-video"):
+        evaluate(configure(world, tmp_path, controls=["second"]))
 
 
 # Controls without a model -----------------------------------------------------------------------------------

@@ -23,7 +23,8 @@ from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.finetuning.config import FinetuneConfig
 from sefar_mllm.finetuning.finetune import finetune
 from sefar_mllm.inference.frame_strip import write_strip
-from sefar_mllm.inference.multiple_choice import choose, score_questions
+from sefar_mllm.inference.multiple_choice import score_questions
+from sefar_mllm.inference.score_rules import choose
 from sefar_mllm.inference.video_qa import VideoQA
 from sefar_mllm.model.lora import LoraOptions
 from sefar_mllm.model.mllm import SefarMLLM

@@ -11,7 +11,8 @@ from mllm_sources import easy_questions, easy_store
 
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.inference.likelihood import Tree, log_likelihoods
-from sefar_mllm.inference.multiple_choice import choose, headline, score_questions
+from sefar_mllm.inference.multiple_choice import score_questions
+from sefar_mllm.inference.score_rules import SCORE_RULES, ScoreRule, choose, deciding_rule
 from sefar_mllm.model.mllm import SefarMLLM
 from sefar_mllm.model.prompts import VIDEO_ID, PromptConfig
 
@@ -114,7 +115,20 @@ def test_without_list_letters_mean_nothing(tmp_path):
     scores = score_questions(model, questions, easy_store(tmp_path, questions), progress=False)
     assert all("letter" not in row for row in scores)
     with pytest.raises(SefarMLLMError, match="lists the options"):
-        headline(model, "letter")
+        deciding_rule(model.settings.prompt, True, "letter")
+
+
+def test_a_rule_is_one_entry(tmp_path, monkeypatch):
+    model, questions = tiny_model(), easy_questions(2)
+    longest = ScoreRule(lambda options: [float(length) for length in options.lengths])
+    monkeypatch.setitem(SCORE_RULES, "longest", longest)
+    scores = score_questions(model, questions, easy_store(tmp_path, questions), progress=False)
+    for question, by_rule in zip(questions, scores, strict=True):
+        encoded = [model.prompter.answer(n, question.options, "text") for n in range(4)]
+        assert by_rule["longest"] == [len(model.prompter.ids(option)) for option in encoded]
+    assert deciding_rule(model.settings.prompt, True, "longest") == "longest"
+    with pytest.raises(SefarMLLMError, match="there are letter, text_sum, text_mean, text_pmi, longest"):
+        deciding_rule(model.settings.prompt, True, "shortest")
 
 
 def test_choice_and_probabilities():

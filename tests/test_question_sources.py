@@ -11,9 +11,9 @@ from published_sets import MAKERS
 from gym_qa.questions.questions import read_questions, write_questions
 from sefar_mllm.cli import main
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.evaluation.answers import Answer
+from sefar_mllm.evaluation.metrics import AnswerSet, difference
 from sefar_mllm.evaluation.question_set import QuestionSet
-from sefar_mllm.evaluation.scored import Scored, difference
+from sefar_mllm.inference.prediction import Answer
 from sefar_mllm.statistics import clustered_bootstrap, paired_difference
 
 
@@ -43,7 +43,7 @@ def answered(asked, name, right):
         Answer(q.answer if fine else (q.answer + 1) % 4)
         for q, fine in zip(asked.questions, right, strict=True)
     ]
-    return Scored(name, (answers,))
+    return AnswerSet(name, (answers,))
 
 
 def test_intervals_are_of_the_videos_that_the_file_names(file):
@@ -54,13 +54,13 @@ def test_intervals_are_of_the_videos_that_the_file_names(file):
     right = [names.index(source) % 2 == 0 for source in sources]
     scored, other = answered(asked, "a", right), answered(asked, "b", [True] * len(sources))
     metrics = scored.metrics(asked, seed=3)
-    assert metrics["source_videos"] == len(names)
-    assert metrics["source_videos_note"] == scored.row(asked).note == ""
+    assert metrics.source_videos == len(names)
+    assert metrics.source_videos_note == scored.row(asked).note == ""
     if len(names) == 1:  # FineDiving's validation is one competition here
-        assert metrics["clustered_ci_low"] is None
+        assert metrics.clustered_ci_low is None
         return
     expected = clustered_bootstrap(right, sources, seed=3)
-    assert (metrics["clustered_ci_low"], metrics["clustered_ci_high"]) == expected
+    assert (metrics.clustered_ci_low, metrics.clustered_ci_high) == expected
     tested = difference(scored, other, asked, seed=3)
     assert tested.test == paired_difference(right, [True] * len(sources), sources, 3)
 
@@ -78,7 +78,7 @@ def test_a_file_without_sources_is_read_and_says_so(file):
     scored = answered(asked, "a", [True] * len(rows))
     note = f"source videos of {len(rows)} of {len(rows)} questions taken from their clip ids"
     assert scored.row(asked).note == note
-    assert scored.metrics(asked)["source_videos_note"] == note
+    assert scored.metrics(asked).source_videos_note == note
     # Some with, some without: each by what is known of it.
     questions = read_questions(file)
     write_questions(file, [replace(questions[0], source="elsewhere"), *questions[1:]])

@@ -73,7 +73,7 @@ def assert_learned(run: Path, world: Path) -> None:
     assert any(tensor.any() for tensor in moved)
     features, questions = world / "features", world / "questions.jsonl"
     metrics = evaluate(EvaluateConfig(run, questions, run / "answers", features, device="cpu"))
-    assert metrics["n"] == 32
+    assert metrics.n == 32
 
 
 def test_every_file_is_rehearsed():

@@ -22,7 +22,6 @@ from sefar_mllm.report import (
     Confusion,
     Curves,
     Report,
-    ResultRow,
     markdown_table,
     render_html,
     render_markdown,
@@ -162,7 +161,11 @@ def test_only_controls_without_their_video_are_blind() -> None:
         fabricated_row("SeFAR", 480),
         fabricated_row("frames reversed", 475, control=True, sees_video=True),
         fabricated_row("no video", 200, control=True),
-        ResultRow("SeFAR", "published", 0.49, 0.49, 0.49, 8521, None, synthetic=False),
+        dataclasses.replace(
+            fabricated_row("SeFAR", 49, 100, None, questions="published", synthetic=False),
+            ci_low=0.49,
+            ci_high=0.49,
+        ),
     ]
     text = render_markdown(Report("x", True, 0, rows=rows))
     assert "- Better than blind: the strongest control, no video, reaches 25.0 %" in text

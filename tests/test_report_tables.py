@@ -39,9 +39,11 @@ MARKDOWN = """\
 
 
 def test_tables_are_written_as_expected() -> None:
+    quarter = {"accuracy": 0.25, "ci_low": 0.25, "ci_high": 0.25}
     chance = ResultRow(
-        "chance", "MiniGym hard", 0.25, 0.25, 0.25, 1000, None, True, control=True, note="by design"
-    )
+        encoder="chance", questions="MiniGym hard", n=1000, seconds=None, synthetic=True, control=True,
+        note="by design", **quarter,
+    )  # fmt: skip
     rows = [fabricated_row("SeFAR", 400, seconds=96.4), chance, fabricated_row("frames", 200, seconds=1.0)]
     assert format_table(rows) == TERMINAL
     assert markdown_table(rows) == MARKDOWN

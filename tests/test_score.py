@@ -12,10 +12,10 @@ from scipy import stats
 from gym_qa.questions.questions import Question, write_questions
 from sefar_mllm.cli import main
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.evaluation.answers import read_answers
+from sefar_mllm.evaluation.metrics import difference
+from sefar_mllm.evaluation.prediction_file import read_answers
 from sefar_mllm.evaluation.question_set import QuestionSet
 from sefar_mllm.evaluation.score import ScoreConfig, score
-from sefar_mllm.evaluation.scored import difference
 from sefar_mllm.report import read_results
 
 NAMES = ("salto forward tucked", "salto backward piked with 1 turn", "giant circle backward", "switch leap")
@@ -130,9 +130,9 @@ def test_replies_are_read_strictly(asked, tmp_path):
     read = read_answers(write_csv(tmp_path / "p.csv", rows), asked.questions)
     assert [answer.choice for answer in read[:3]] == [None, None, 2]
     metrics = score(ScoreConfig(tmp_path / "p.csv", asked.file)).metrics(asked)
-    assert metrics["unparsed_rate"] == 2 / N
+    assert metrics.unparsed_rate == 2 / N
     assert score(ScoreConfig(tmp_path / "p.csv", asked.file)).row(asked).note == "5.0% not readable"
-    assert metrics["accuracy"] == 38 / N
+    assert metrics.accuracy == 38 / N
 
 
 def write_lines(path: Path, rows: list[dict]) -> Path:
@@ -209,13 +209,14 @@ TOOLS = {
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_rows_without_ids_are_taken_in_order_and_it_is_said(asked, tmp_path, capsys, tool):
+def test_rows_without_ids_are_taken_in_order_and_it_is_said(asked, tmp_path, caplog, tool):
     said = [reply for _, reply in replies(set(range(30)))]
     rows = [TOOLS[tool](reply, "ABCD"[q.answer]) for reply, q in zip(said, asked.questions, strict=True)]
     path = write_lines(tmp_path / "p.jsonl", rows)
-    row = score(ScoreConfig(path, asked.file)).row(asked)
+    with caplog.at_level("INFO", "sefar_mllm"):
+        row = score(ScoreConfig(path, asked.file)).row(asked)
     assert (row.accuracy, row.note) == (0.75, "taken in the questions' order")
-    assert "p.jsonl: without ids; its 40 answers are taken in the questions' order" in capsys.readouterr().out
+    assert "p.jsonl: without ids; its 40 answers are taken in the questions' order" in caplog.text
     with pytest.raises(SefarMLLMError, match="line 1: no id, and 39 rows for 40 questions"):
         read_answers(write_lines(tmp_path / "short.jsonl", rows[1:]), asked.questions)
 
@@ -273,6 +274,6 @@ def test_one_source_video_leaves_no_clustered_interval(tmp_path):
     asked = QuestionSet.open(tmp_path / "q.jsonl")
     path = write_csv(tmp_path / "p.csv", [(q.id, "A") for q in questions])
     scored = score(ScoreConfig(path, asked.file, output=tmp_path / "out"))
-    assert scored.metrics(asked)["clustered_ci_low"] is None
+    assert scored.metrics(asked).clustered_ci_low is None
     assert difference(scored, scored, asked) is None
     assert {row.encoder for row in asked.model_free_rows()} == {"chance", "majority letter"}

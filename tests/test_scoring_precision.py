@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from projector.build import ProjectorSpec, build_projector
 from sefar_mllm.inference.multiple_choice import score_questions
-from sefar_mllm.inference.respond import autocast
+from sefar_mllm.inference.respondent import autocast
 from sefar_mllm.model.config import MLLMConfig
 from sefar_mllm.model.head import chosen_logits
 from sefar_mllm.model.language_model import EMBEDDED

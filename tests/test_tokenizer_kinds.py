@@ -23,7 +23,7 @@ from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.evaluation.evaluate import EvaluateConfig, evaluate
 from sefar_mllm.finetuning.finetune import finetune
 from sefar_mllm.inference.generation import said
-from sefar_mllm.inference.multiple_choice import ask
+from sefar_mllm.inference.multiple_choice import encode_question
 from sefar_mllm.model.config import MLLMConfig
 from sefar_mllm.model.language_model import load_tokenizer
 from sefar_mllm.model.lora import LoraOptions
@@ -79,7 +79,7 @@ def test_a_checkpoint_writes_the_ids_of_the_training(kind, tmp_path):
     loaded.save_pretrained(tmp_path / "again")
     assert prompts(SefarMLLM.from_pretrained(tmp_path / "again").prompter) == prompts(model.prompter)
     question = Question("q", "clip", QUESTION, OPTIONS, 2)
-    assert ask(loaded, question, True) == ask(model, question, True)
+    assert encode_question(loaded, question, True) == encode_question(model, question, True)
 
 
 def test_a_prompt_begins_as_the_tokenizer_begins_a_text(prompters):
@@ -236,7 +236,7 @@ def test_validation_in_training_is_the_evaluation(answer, tmp_path):
     run = finetune(teach)
     followed = [row["eval_accuracy"] for row in log(run) if "eval_accuracy" in row]
     asked = EvaluateConfig(run, teach.questions, tmp_path / "out", tmp_path / "features", precision="fp32")
-    assert evaluate(replace(asked, batch_size=7, generate=True))["accuracy"] == pytest.approx(followed[-1])
+    assert evaluate(replace(asked, batch_size=7, generate=True)).accuracy == pytest.approx(followed[-1])
 
 
 def test_a_changed_tokenizer_is_noticed(tmp_path):

@@ -1,15 +1,111 @@
-"""Controls: the same model under a wrong video or moved options; who does not drop there does not look."""
+"""Controls: the same model under a wrong video or moved options; who does not drop there does not look.
+
+A control of one's own is one more entry in `CONTROLS`: ``evaluate --controls '[NAME]'`` then asks it, and the
+tables of ``evaluate`` and ``compare`` show it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
+from encoder.features.store import FeatureStore
 from gym_qa.questions.questions import Question
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.evaluation.answers import Answer
+from sefar_mllm.inference.prediction import Answer
+from sefar_mllm.inference.respondent import Respondent
+
+ONE_ORDER = "the prompt does not list the options: their order changes nothing"
+
+
+@dataclass(frozen=True)
+class ControlInput:
+    """What a control starts from: the questions as they were given.
+
+    Attributes:
+        respondent: who answers.
+        questions: the questions.
+        stores: features of their clips by the order of the frames, ``filmed`` first; none for a language
+            model alone.
+        answers: the answers to the questions as they are.
+        seed: of what a control draws.
+    """
+
+    respondent: Respondent
+    questions: Sequence[Question]
+    stores: Mapping[str, FeatureStore]
+    answers: Sequence[Answer]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a control gave.
+
+    Attributes:
+        answers: one a question.
+        note: what must be known beside its number.
+        steps: answers that it was put together from, by the name of their file.
+    """
+
+    answers: Sequence[Answer]
+    note: str = ""
+    steps: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control.
+
+    Attributes:
+        label: what tables call it, behind the model's name.
+        ask: asks the questions.
+        frames: the order of frames whose features it needs, a key of `ControlInput.stores`; where they are
+            not at hand it is not asked. Empty where it needs none.
+        sees_video: whether the clip's own video is shown, with its frames or the options moved.
+        check: raises for questions that it cannot be asked about, before anything is asked.
+    """
+
+    label: str
+    ask: Callable[[ControlInput], Outcome]
+    frames: str = "filmed"
+    sees_video: bool = False
+    check: Callable[[Sequence[Question]], object] | None = None
+
+    def name(self, model: str) -> str:
+        """What tables call it of a model."""
+        return f"{model}: {self.label}"
+
+
+def ask_without_video(given: ControlInput) -> Outcome:
+    """The same prompts without their video."""
+    return Outcome(given.respondent.without_video().predict(given.questions, None))
+
+
+def ask_about_other_clips(given: ControlInput) -> Outcome:
+    """Every clip stands for another one, of a class that is none of the options."""
+    shown = other_clips(given.questions, given.seed)
+    return Outcome(given.respondent.predict(given.questions, given.stores["filmed"], shown))
+
+
+def ask_with_frames(order: str, given: ControlInput) -> Outcome:
+    """The clips' frames in another order, from features that were extracted so."""
+    return Outcome(given.respondent.predict(given.questions, given.stores[order]))
+
+
+def ask_in_every_order(given: ControlInput) -> Outcome:
+    """Every question in every rotation of its options; right is who is right in all."""
+    runs, steps = [given.answers], {}
+    if given.respondent.order_matters:
+        for by in range(1, max(len(question.options) for question in given.questions)):
+            moved = [shifted(question, by) for question in given.questions]
+            runs.append(given.respondent.predict(moved, given.stores.get("filmed")))
+            steps[f"shifted-{by}"] = runs[-1]
+    note = "" if given.respondent.order_matters else ONE_ORDER
+    return Outcome(circular(given.questions, runs), note, steps)
 
 
 def other_clips(questions: Sequence[Question], seed: int) -> dict[str, str]:
@@ -33,13 +129,13 @@ def other_clips(questions: Sequence[Question], seed: int) -> dict[str, str]:
     offered: dict[str, set[str]] = {clip: set() for clip in classes}
     for question in questions:
         offered[question.video] |= set(question.options)
-    found = _permutation(classes, offered, seed) or _permutation(classes, own, seed)
-    if found is None:
+    shown = _permutation(classes, offered, seed) or _permutation(classes, own, seed)
+    if shown is None:
         raise SefarMLLMError(
             f"the control 'another clip' needs clips of other classes to show: of {len(classes)} clips more "
             "than half are of one class"
         )
-    return found
+    return shown
 
 
 def _permutation(
@@ -54,25 +150,25 @@ def _permutation(
     clips = sorted(classes)
     rng = np.random.default_rng(seed)
     shown = rng.permutation(clips).tolist()
-    for place, clip in enumerate(clips):
-        if classes[shown[place]] not in refused[clip]:
+    for number, clip in enumerate(clips):
+        if classes[shown[number]] not in refused[clip]:
             continue
         partners = [
             other
-            for other, asked in enumerate(clips)
-            if classes[shown[other]] not in refused[clip] and classes[shown[place]] not in refused[asked]
+            for other, its_clip in enumerate(clips)
+            if classes[shown[other]] not in refused[clip] and classes[shown[number]] not in refused[its_clip]
         ]
         if not partners:
             return None
         partner = int(rng.choice(partners))
-        shown[place], shown[partner] = shown[partner], shown[place]
+        shown[number], shown[partner] = shown[partner], shown[number]
     return dict(zip(clips, shown, strict=True))
 
 
 def shifted(question: Question, by: int) -> Question:
     """The question with its options moved round: option ``i`` stands where option ``i - by`` stood."""
     count = len(question.options)
-    order = [(place + by) % count for place in range(count)]
+    order = [(position + by) % count for position in range(count)]
     return replace(
         question,
         options=tuple(question.options[old] for old in order),
@@ -92,7 +188,7 @@ def circular(questions: Sequence[Question], runs: Sequence[Sequence[Answer]]) ->
         The right choice where every order was answered right, else the first wrong one; as an index of the
         question's own options.
     """
-    found = []
+    answers = []
     for number, question in enumerate(questions):
         count = len(question.options)
         choices = [
@@ -100,5 +196,15 @@ def circular(questions: Sequence[Question], runs: Sequence[Sequence[Answer]]) ->
             for by, run in enumerate(runs)
         ]
         wrong = [choice for choice in choices if choice != question.answer]
-        found.append(Answer(wrong[0] if wrong else question.answer))
-    return found
+        answers.append(Answer(wrong[0] if wrong else question.answer))
+    return answers
+
+
+#: By the name of the file of their answers in the folder ``controls``, in the order of the tables.
+CONTROLS: dict[str, Control] = {
+    "no-video": Control("no video", ask_without_video),
+    "other-video": Control("another clip's video", ask_about_other_clips, check=partial(other_clips, seed=0)),
+    "shuffled": Control("frames shuffled", partial(ask_with_frames, "shuffled"), "shuffled", sees_video=True),
+    "reversed": Control("frames reversed", partial(ask_with_frames, "reversed"), "reversed", sees_video=True),
+    "circular": Control("right in every order of options", ask_in_every_order, "", sees_video=True),
+}

@@ -106,14 +106,14 @@ class QuestionSet:
             low, high = score.ci_low, score.ci_high
             rows.append(
                 ResultRow(
-                    score.guesser,
-                    self.name,
-                    score.accuracy,
-                    score.accuracy if low is None else min(low, score.accuracy),
-                    score.accuracy if high is None else max(high, score.accuracy),
-                    len(self.questions),
-                    None,
-                    self.synthetic,
+                    encoder=score.guesser,
+                    questions=self.name,
+                    accuracy=score.accuracy,
+                    ci_low=score.accuracy if low is None else min(low, score.accuracy),
+                    ci_high=score.accuracy if high is None else max(high, score.accuracy),
+                    n=len(self.questions),
+                    seconds=None,
+                    synthetic=self.synthetic,
                     control=True,
                 )
             )

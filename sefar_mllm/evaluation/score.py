@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from sefar_mllm.evaluation.answer_report import print_scores, write_scores
-from sefar_mllm.evaluation.answers import read_answer_file
+from sefar_mllm.evaluation.metrics import AnswerSet, difference
+from sefar_mllm.evaluation.prediction_file import read_answer_file
 from sefar_mllm.evaluation.question_set import QuestionSet
-from sefar_mllm.evaluation.scored import Scored, difference
+from sefar_mllm.evaluation.report import print_scores, write_scores
+
+log = logging.getLogger("sefar_mllm")
 
 
 @dataclass(frozen=True)
@@ -45,32 +48,32 @@ class ScoreConfig:
     seed: int = 0
 
 
-def score(config: ScoreConfig) -> Scored:
-    """Run the verb. Returns what was scored.
+def score(config: ScoreConfig) -> AnswerSet:
+    """Run the verb. Returns the answers that were scored.
 
     Raises:
         SefarMLLMError: for a file that does not answer every question exactly once.
         GymQAError: for a file that cannot be read.
     """
-    asked = QuestionSet.open(config.questions, config.labelled)
+    question_set = QuestionSet.open(config.questions, config.labelled)
     files = [config.predictions, *config.seeds]
     name = config.name or shown_name(config.predictions)
-    scored = [read_scored(name, files, asked)]
+    answer_sets = [read_answer_set(name, files, question_set)]
     comparisons = []
     if config.against is not None:
         other = shown_name(config.against)
         other = f"{other} (against)" if other == name else other
-        scored.append(read_scored(other, [config.against], asked))
-        tested = difference(scored[0], scored[1], asked, config.seed)
-        comparisons = [tested] if tested else []
+        answer_sets.append(read_answer_set(other, [config.against], question_set))
+        test = difference(answer_sets[0], answer_sets[1], question_set, config.seed)
+        comparisons = [test] if test else []
     if config.output is None:
-        rows = [one.row(asked) for one in scored] + asked.model_free_rows()
+        rows = [answers.row(question_set) for answers in answer_sets] + question_set.model_free_rows()
     else:
         rows = write_scores(
             config.output,
-            f"Answers to {asked.name}",
-            asked,
-            scored,
+            f"Answers to {question_set.name}",
+            question_set,
+            answer_sets,
             comparisons,
             video_root=config.video_root,
             settings={key: str(value) for key, value in asdict(config).items()},
@@ -79,17 +82,18 @@ def score(config: ScoreConfig) -> Scored:
     print_scores(rows, comparisons)
     if config.output is not None:
         print(f"open {config.output / 'report.html'}")
-    return scored[0]
+    return answer_sets[0]
 
 
-def read_scored(name: str, files: Sequence[Path], asked: QuestionSet) -> Scored:
+def read_answer_set(name: str, files: Sequence[Path], question_set: QuestionSet) -> AnswerSet:
     """The answers of a model, one file a seed."""
-    read = [read_answer_file(file, asked.questions) for file in files]
-    for file, found in zip(files, read, strict=True):
-        if found.by_order:
-            print(f"{file}: without ids; its {len(found.answers)} answers are taken in the questions' order")
-    note = "taken in the questions' order" if any(found.by_order for found in read) else ""
-    return Scored(name, tuple(found.answers for found in read), note=note)
+    read = [read_answer_file(file, question_set.questions) for file in files]
+    for file, content in zip(files, read, strict=True):
+        if content.by_order:
+            count = len(content.answers)
+            log.info("%s: without ids; its %d answers are taken in the questions' order", file, count)
+    note = "taken in the questions' order" if any(content.by_order for content in read) else ""
+    return AnswerSet(name, tuple(content.answers for content in read), note=note)
 
 
 def shown_name(file: Path) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sefar_mllm.evaluation.answer_report import print_scores, write_scores
-from sefar_mllm.evaluation.answering import CONTROLS, ONE_ORDER, SEEING
-from sefar_mllm.evaluation.answers import read_answers
+from sefar_mllm.evaluation.controls import CONTROLS, ONE_ORDER
+from sefar_mllm.evaluation.metrics import AnswerSet, difference
+from sefar_mllm.evaluation.prediction_file import read_answers
 from sefar_mllm.evaluation.question_set import QuestionSet
-from sefar_mllm.evaluation.scored import Scored, difference
+from sefar_mllm.evaluation.report import print_scores, write_scores
 from sefar_mllm.report import Comparison, Curves, ResultRow
 
 #: Gym-QA-99 and Gym-QA-288 in per cent, Vicuna-7B fine-tuned on 5 % (SeFAR, arXiv 2501.01245, table 5).
@@ -32,7 +32,16 @@ def published_rows() -> list[ResultRow]:
     Beside synthetic data it would compare nothing, and is left out.
     """
     return [
-        ResultRow(name, questions, share / 100, share / 100, share / 100, n, None, synthetic=False)
+        ResultRow(
+            encoder=name,
+            questions=questions,
+            accuracy=share / 100,
+            ci_low=share / 100,
+            ci_high=share / 100,
+            n=n,
+            seconds=None,
+            synthetic=False,
+        )
         for place, (questions, n) in enumerate(PUBLISHED_SETS.items())
         for name, shares in PUBLISHED.items()
         for share in (shares[place],)
@@ -68,12 +77,12 @@ def write_comparison(
     mains = [one for one in scored if not one.control]
     controls = [
         replace(
-            gather(asked, f"{one.name}: {what}", runs[one.name], f"controls/{file}", None, True),
-            sees_video=file in SEEING,
+            gather(asked, control.name(one.name), runs[one.name], f"controls/{file}", None, True),
+            sees_video=control.sees_video,
             note=ONE_ORDER if file == "circular" and not reordered(runs[one.name]) else "",
         )
         for one in mains
-        for file, what in CONTROLS.items()
+        for file, control in CONTROLS.items()
         if all((folder / "controls" / f"{file}.jsonl").is_file() for folder in runs[one.name])
     ]
     by_name = {one.name: one for one in [*scored, *controls]}
@@ -102,14 +111,14 @@ def reordered(folders: Sequence[Path]) -> bool:
     return any((folder / "controls" / "shifted-1.jsonl").is_file() for folder in folders)
 
 
-def of(control: Scored, one: Scored) -> bool:
+def of(control: AnswerSet, one: AnswerSet) -> bool:
     """Whether a control is this model's."""
-    return control.name in {f"{one.name}: {what}" for what in CONTROLS.values()}
+    return control.name in {known.name(one.name) for known in CONTROLS.values()}
 
 
 def gather(
     asked: QuestionSet, name: str, folders: Sequence[Path], file: str, seconds: float | None, control: bool
-) -> Scored:
+) -> AnswerSet:
     """One row's answers over the seeds."""
     answers = tuple(read_answers(folder / f"{file}.jsonl", asked.questions) for folder in folders)
-    return Scored(name, answers, seconds, control)
+    return AnswerSet(name, answers, seconds, control)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from encoder.processes.group import ALONE, Processes
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.files import write_json
+
+log = logging.getLogger("sefar_mllm")
 
 
 class Stages:
@@ -60,4 +63,4 @@ class Stages:
 
     def _say(self, line: str) -> None:
         if self.processes.first:
-            print(line, flush=True)
+            log.info(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
@@ -25,7 +26,7 @@ from sefar_mllm.finetuning.config import FinetuneConfig
 from sefar_mllm.finetuning.dataset import FinetuneDataset
 from sefar_mllm.finetuning.trainer import MetricsFile, MLLMTrainer
 from sefar_mllm.finetuning.training_arguments import training_arguments
-from sefar_mllm.inference.multiple_choice import ask
+from sefar_mllm.inference.multiple_choice import encode_question
 from sefar_mllm.inference.options import check_options
 from sefar_mllm.inference.scoring_check import ScoringCheck
 from sefar_mllm.model.config import EncoderIdentity, MLLMConfig
@@ -34,6 +35,8 @@ from sefar_mllm.model.frame import Frame
 from sefar_mllm.model.language_model import language_model_config
 from sefar_mllm.model.mllm import SefarMLLM
 from sefar_mllm.model.suitable import embedding_width
+
+log = logging.getLogger("sefar_mllm")
 
 
 def finetune(config: FinetuneConfig) -> Path:
@@ -59,8 +62,12 @@ def finetune(config: FinetuneConfig) -> Path:
         trainer.mllm.standardize.take(load_projector(start)[2])
     if trainer.is_world_process_zero():
         if len(validation) < everything:
-            drawing = f"drawn by seed {config.seed}"
-            print(f"following {len(validation)} of {everything} validation questions, {drawing}", flush=True)
+            log.info(
+                "following %d of %d validation questions, drawn by seed %d",
+                len(validation),
+                everything,
+                config.seed,
+            )
         prepare_output(config, start, trainer.mllm)
     trainer.train(resume_from_checkpoint=None if start is None else str(start))
     trainer.save_model(str(config.output))
@@ -114,7 +121,8 @@ def build_trainer(
         config.video_dropout,
         config.named_steps,
     )
-    lengths = [*dataset.lengths, *(ask(model, question, store is not None).length for question in validation)]
+    followed = (encode_question(model, question, store is not None) for question in validation)
+    lengths = [*dataset.lengths, *(question.length for question in followed)]
     callbacks: list[TrainerCallback] = [
         MetricsFile(config.output / "metrics.jsonl"),
         ScoringCheck(model, int(max(lengths))),
@@ -165,7 +173,7 @@ def build_model(
             f"{config.language_model!r} is now; put that one back, or set resume: false"
         )
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    print(f"{trained / 1e6:.2f} M trained weights; frozen weights and products in {dtype}", flush=True)
+    log.info("%.2f M trained weights; frozen weights and products in %s", trained / 1e6, dtype)
     return model
 
 

@@ -25,7 +25,8 @@ from gym_qa.questions.questions import Question
 from projector.build import load_projector
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.finetuning.dataset import collate
-from sefar_mllm.inference.multiple_choice import choose, headline, score_questions
+from sefar_mllm.inference.multiple_choice import score_questions
+from sefar_mllm.inference.score_rules import SCORE_RULES, choose, deciding_rule
 from sefar_mllm.model.checkpoint import ADAPTER_WEIGHTS, read_config
 from sefar_mllm.model.features import Features
 from sefar_mllm.model.mllm import SefarMLLM
@@ -139,13 +140,13 @@ class MLLMTrainer(Trainer):
             processes = (
                 ALONE  # a spread model is used by all at once, and questions would take unlike many passes
             )
-        score = headline(model, "auto")
+        rule = deciding_rule(model.settings.prompt, model.projector is not None)
         with torch.no_grad(), outer_weights(self.model), self.compute_loss_context_manager():
-            pmi = score == "text_pmi"
-            found = score_questions(
+            pmi = SCORE_RULES[rule].needs_blind
+            scores = score_questions(
                 model, self.validation, self.store, pmi=pmi, progress=False, processes=processes
             )
-        right = [choose(row[score])[0] == q.answer for row, q in zip(found, self.validation, strict=True)]
+        right = [choose(by[rule])[0] == q.answer for by, q in zip(scores, self.validation, strict=True)]
         metrics = {f"{metric_key_prefix}_accuracy": sum(right) / len(right)}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

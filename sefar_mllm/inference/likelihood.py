@@ -15,17 +15,19 @@ other rows stand beside it, by tenths of a nat over an answer: so no score may d
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch import distributed as dist
 from transformers import PreTrainedModel
 
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.inference.answer_tree import Tree
 from sefar_mllm.model.mllm import SefarMLLM
 from sefar_mllm.model.suitable import most_positions, reason
+
+log = logging.getLogger("sefar_mllm")
 
 OPTION, COMMON = 8, 2  # tokens of a made-up option, and those that it shares with the others
 NOISE = 2.0  # times the effect of rounding the input once; two right ways differ by up to 0.7 of it
@@ -171,11 +173,7 @@ def check_passes(model: SefarMLLM, length: int) -> None:
     except Exception as error:
         why = reason(error)
     model.shares_passes = False
-    if not dist.is_initialized() or dist.get_rank() == 0:
-        print(
-            f"{kind}: options cannot share a pass ({why}): each is run by itself, which takes longer",
-            flush=True,
-        )
+    log.info("%s: options cannot share a pass (%s): each is run by itself, which takes longer", kind, why)
 
 
 def check_positions(model: SefarMLLM, length: int) -> None:

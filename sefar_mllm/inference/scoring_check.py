@@ -9,7 +9,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from sefar_mllm.inference.likelihood import check_passes, check_positions
-from sefar_mllm.inference.respond import autocast
+from sefar_mllm.inference.respondent import autocast
 from sefar_mllm.model.mllm import SefarMLLM
 from sefar_mllm.model.sharding import outer_weights
 

@@ -21,9 +21,10 @@ from gym_qa.questions.questions import Question
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.inference.frame_strip import write_strip
 from sefar_mllm.inference.generation import generate_replies
-from sefar_mllm.inference.multiple_choice import choose, headline, score_questions
+from sefar_mllm.inference.multiple_choice import score_questions
 from sefar_mllm.inference.options import check_options
-from sefar_mllm.inference.respond import autocast
+from sefar_mllm.inference.respondent import autocast
+from sefar_mllm.inference.score_rules import SCORE_RULES, choose, deciding_rule
 from sefar_mllm.model.mllm import SefarMLLM
 
 
@@ -167,12 +168,12 @@ class VideoQA:
                     VideoAnswer(reply, (), None, [], seen[question.video])
                     for question, reply in zip(questions, replies, strict=True)
                 ]
-            score = headline(model, "auto")
-            pmi = score == "text_pmi"
-            rows = score_questions(model, questions, store, None, pmi, len(asked), progress=False)
+            rule = deciding_rule(model.settings.prompt, with_video=True)
+            pmi = SCORE_RULES[rule].needs_blind
+            scores = score_questions(model, questions, store, None, pmi, len(asked), progress=False)
         answers = []
-        for question, row in zip(questions, rows, strict=True):
-            choice, probabilities = choose(row[score])
+        for question, by_rule in zip(questions, scores, strict=True):
+            choice, probabilities = choose(by_rule[rule])
             text = "" if choice is None else question.options[choice]
             answers.append(VideoAnswer(text, question.options, choice, probabilities, seen[question.video]))
         return answers

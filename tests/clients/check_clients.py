@@ -19,10 +19,12 @@ import pytest
 from gym_qa.exports.export import ExportQAConfig, export_qa
 from gym_qa.questions.questions import Question, read_questions, write_questions
 from gym_qa.questions.reply import read_answer
-from sefar_mllm.evaluation.answers import read_answers
-from sefar_mllm.evaluation.lmms_layout import write_lmms_layout
+from sefar_mllm.evaluation.lmms_eval import write_lmms_layout
+from sefar_mllm.evaluation.metrics import Headline
+from sefar_mllm.evaluation.prediction_file import read_answers
 from sefar_mllm.evaluation.question_set import QuestionSet
 from sefar_mllm.evaluation.score import ScoreConfig, score
+from sefar_mllm.inference.prediction import Prediction
 
 HERE = Path(__file__).parent
 CLIENTS = Path(os.environ["CLIENTS"])
@@ -147,9 +149,16 @@ def test_lmms_eval_runs_a_moved_task_and_our_layout_is_its(small, tmp_path):
         == 5 / 8
     )
     choices = [read_answer(reply, q.options) for reply, q in zip(replies, asked, strict=True)]
-    rows = [{"choice": c, "reply": reply} for c, reply in zip(choices, replies, strict=True)]
-    facts = {"encoder": "replay", "options": {}, "seconds": 1.0}
-    ours = write_lmms_layout(tmp_path / "ours", QuestionSet.open(small / "questions.jsonl"), rows, facts)
+    predictions = [
+        Prediction(choice=choice, question=question, scores={}, reply=reply, reply_choice=choice)
+        for choice, question, reply in zip(choices, asked, replies, strict=True)
+    ]
+    headline = Headline(
+        encoder="replay", accuracy=5 / 8, ci_low=0.3, ci_high=0.9, n=8, seconds=1.0, score="generated",
+        accuracy_by_score={}, unparsed_rate=3 / 8, language_model="replay", options={},
+    )  # fmt: skip
+    questions = QuestionSet.open(small / "questions.jsonl")
+    ours = write_lmms_layout(tmp_path / "ours", questions, predictions, headline)
     (written,) = ours.glob("*_samples_*.jsonl")
     for mine, theirs in zip(lines(written), lines(samples), strict=True):
         assert set(mine) <= set(theirs)

@@ -1,11 +1,10 @@
-"""A fine-tuned model as something that answers a list of questions, line by line of predictions.jsonl."""
+"""A fine-tuned model as something that answers a list of questions."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
@@ -13,7 +12,9 @@ from encoder.processes.group import ALONE, Processes
 from gym_qa.questions.questions import Question
 from gym_qa.questions.reply import read_answer
 from sefar_mllm.inference.generation import generate_replies
-from sefar_mllm.inference.multiple_choice import Score, choose, score_questions
+from sefar_mllm.inference.multiple_choice import score_questions
+from sefar_mllm.inference.prediction import Prediction
+from sefar_mllm.inference.score_rules import SCORE_RULES, Scores, choose
 from sefar_mllm.model.features import Features
 from sefar_mllm.model.mllm import SefarMLLM
 
@@ -24,16 +25,16 @@ class Respondent:
 
     Attributes:
         model: the fine-tuned model.
-        score: the likelihood by which choices and probabilities are given.
+        score: the rule of `SCORE_RULES` by which choices and probabilities are given.
         generate: also let it write replies.
         reply_decides: the reply, read strictly, is the choice.
-        pmi: also compute ``text_pmi``.
+        pmi: also run the prompts without video, for the rules that need it.
         batch_size: questions run at a time.
         processes: those that share the questions.
     """
 
     model: SefarMLLM
-    score: Score
+    score: str
     generate: bool
     reply_decides: bool
     pmi: bool
@@ -46,16 +47,17 @@ class Respondent:
         return self.model.settings.prompt.list_options
 
     def without_video(self) -> Respondent:
-        """The same for prompts without video, against which PMI has nothing to weigh."""
-        return replace(self, score="text_sum" if self.score == "text_pmi" else self.score, pmi=False)
+        """The same for prompts without video, against which there is nothing to weigh."""
+        score = "text_sum" if SCORE_RULES[self.score].needs_blind else self.score
+        return replace(self, score=score, pmi=False)
 
-    def rows(
+    def predict(
         self,
         questions: Sequence[Question],
         store: Features | None,
         clips: Mapping[str, str] | None = None,
-    ) -> list[dict[str, Any]]:
-        """One line of predictions.jsonl for every question, in their order, on every process.
+    ) -> list[Prediction]:
+        """The answer to every question, in their order, on every process.
 
         Args:
             questions: what is asked.
@@ -71,35 +73,22 @@ class Respondent:
             if self.generate:
                 replies = generate_replies(self.model, questions, store, clips, self.batch_size, bar, shared)
         return [
-            self._row(question, row, reply, clips)
-            for question, row, reply in zip(questions, scores, replies, strict=True)
+            self._prediction(question, by_rule, reply, clips[question.video] if clips else "")
+            for question, by_rule, reply in zip(questions, scores, replies, strict=True)
         ]
 
-    def _row(
-        self,
-        question: Question,
-        scores: dict[str, list[float]],
-        reply: str | None,
-        clips: Mapping[str, str] | None,
-    ) -> dict[str, Any]:
-        choice, probabilities = choose(scores[self.score])
-        written = (
-            {} if reply is None else {"reply": reply, "reply_choice": read_answer(reply, question.options)}
+    def _prediction(self, question: Question, scores: Scores, reply: str | None, shown: str) -> Prediction:
+        likeliest, probabilities = choose(scores[self.score])
+        read = None if reply is None else read_answer(reply, question.options)
+        return Prediction(
+            choice=read if self.reply_decides else likeliest,
+            probabilities=() if likeliest is None else tuple(probabilities),
+            question=question,
+            scores=scores,
+            shown=shown,
+            reply=reply,
+            reply_choice=read,
         )
-        return {
-            "id": question.id,
-            "video": question.video,
-            "source": question.source,
-            "answer": question.answer,
-            "choice": written.get("reply_choice") if self.reply_decides else choice,
-            "probabilities": [] if choice is None else probabilities,
-            "scores": scores,
-            "event": question.event,
-            "set": question.set,
-            "label": question.label,
-            **({"shown": clips[question.video]} if clips else {}),
-            **written,
-        }
 
 
 def autocast(model: SefarMLLM) -> contextlib.AbstractContextManager[None]:

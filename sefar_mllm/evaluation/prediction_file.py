@@ -14,7 +14,8 @@ from gym_qa.files import parse_json
 from gym_qa.questions.questions import Question
 from gym_qa.questions.reply import read_answer
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.evaluation.answer_rows import EXPECTED, Row, read_rows
+from sefar_mllm.evaluation.rows import EXPECTED, Row, read_rows
+from sefar_mllm.inference.prediction import Answer
 
 SHOWN_IDS = 20  # of a list of ids in an error
 ROW_NUMBERS = ("index", "doc_id")  # VLMEvalKit's and lmms-eval's number of a row, from 0
@@ -22,19 +23,6 @@ ROW_NUMBERS = ("index", "doc_id")  # VLMEvalKit's and lmms-eval's number of a ro
 REPLIES = ("prediction", "filtered_resps", "predict", "response", "pred", "text")
 RIGHT = ("label", "labels")  # where LLaMA-Factory and ms-swift repeat the right answer
 UNREAD = ("", "null", "none", "nan")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What was answered to one question.
-
-    Attributes:
-        choice: index of the chosen option; None where the answer could not be read.
-        probabilities: of each option; empty where they are not known.
-    """
-
-    choice: int | None
-    probabilities: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
-"""From scored answers to a report: table, differences, groups, reliability, confusions, wrong answers."""
+"""From answer sets to a report: table, differences, groups, reliability, confusions, wrong answers."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from encoder.video.clips import Clip
 from encoder.video.elements import TemporalElements
 from encoder.video.reader import Frames, read_clip
 from gym_qa.datasets.table import read_classes
+from sefar_mllm.evaluation.metrics import AnswerSet, Headline
 from sefar_mllm.evaluation.question_set import QuestionSet
-from sefar_mllm.evaluation.scored import Scored
 from sefar_mllm.files import write_json
 from sefar_mllm.report import (
     Breakdown,
@@ -40,11 +41,11 @@ NO_FRAMES = np.zeros((0, 1, 1, 3), np.uint8)
 def write_scores(
     folder: Path,
     title: str,
-    asked: QuestionSet,
-    scored: Sequence[Scored],
+    question_set: QuestionSet,
+    answer_sets: Sequence[AnswerSet],
     comparisons: Sequence[Comparison],
     *,
-    facts: Mapping[str, object] | None = None,
+    headline: Headline | None = None,
     extra_rows: Sequence[ResultRow] = (),
     video_root: Path | None = None,
     settings: Mapping[str, object] | None = None,
@@ -57,11 +58,11 @@ def write_scores(
     Args:
         folder: where to.
         title: the report's heading.
-        asked: the questions.
-        scored: what answered them, the most important first; the report's details are of those that are no
-            controls.
+        question_set: the questions.
+        answer_sets: what answered them, the most important first; the report's details are of those that
+            are no controls.
         comparisons: paired tests between them.
-        facts: what metrics.json says first.
+        headline: what metrics.json says first.
         extra_rows: rows that were not measured here, such as published ones.
         video_root: folder of the clips, for the frames of wrong answers; None shows them without frames.
         settings: what was configured.
@@ -69,41 +70,41 @@ def write_scores(
         curves: how trainings ran.
         seed: of the resampling and of the wrong answers that are shown.
     """
-    rows = [one.row(asked) for one in scored] + asked.model_free_rows()
-    answering = [one for one in scored if not one.control] or list(scored)
-    bins = {one.name: one.bins(asked) for one in answering}
-    matrices = confusions(asked, answering)
+    rows = [answers.row(question_set) for answers in answer_sets] + question_set.model_free_rows()
+    detailed = [answers for answers in answer_sets if not answers.control] or list(answer_sets)
+    bins = {answers.name: answers.bins(question_set) for answers in detailed}
+    matrices = confusions(question_set, detailed)
     report = Report(
         title=title,
-        synthetic=asked.synthetic,
+        synthetic=question_set.synthetic,
         seed=seed,
         rows=[*rows, *extra_rows],
         comparisons=comparisons,
         breakdowns=[
-            Breakdown(f"{one.name}: by {group}", groups)
-            for one in answering
-            for group, groups in one.groups(asked).items()
+            Breakdown(f"{answers.name}: by {group}", groups)
+            for answers in detailed
+            for group, groups in answers.groups(question_set).items()
             if group != "class" or not matrices  # the confusion matrix shows classes
         ],
         reliabilities=[
-            Reliability(name, found, calibration_error(found)) for name, found in bins.items() if found
+            Reliability(name, curve, calibration_error(curve)) for name, curve in bins.items() if curve
         ],
         confusions=matrices,
         curves=curves,
-        examples=wrong_answers(asked, answering[0], video_root, seed),
-        examples_note=f"Wrong or unreadable answers of {answering[0].name}, drawn at random.",
+        examples=wrong_answers(question_set, detailed[0], video_root, seed),
+        examples_note=f"Wrong or unreadable answers of {detailed[0].name}, drawn at random.",
         timings=timings,
         settings=settings or {},
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        chance=asked.chance,
+        chance=question_set.chance,
     )
     write_results(folder / "results.json", report.rows)
     write_json(
         folder / "metrics.json",
         {
-            **(facts or {}),
-            "questions": str(asked.file),
-            "answers": [one.metrics(asked, seed) for one in scored],
+            **(headline.as_json() if headline else {}),
+            "questions": str(question_set.file),
+            "answers": [asdict(answers.metrics(question_set, seed)) for answers in answer_sets],
             "differences": [
                 {
                     "a": c.a,
@@ -122,29 +123,31 @@ def write_scores(
     return list(report.rows)
 
 
-def confusions(asked: QuestionSet, scored: Sequence[Scored]) -> list[Confusion]:
+def confusions(question_set: QuestionSet, answer_sets: Sequence[AnswerSet]) -> list[Confusion]:
     """Which class was taken for which; nothing where the options' classes are not known."""
-    classes = asked.file.parent / "classes.json"
-    if not classes.is_file() or not all(question.option_labels for question in asked.questions):
+    classes = question_set.file.parent / "classes.json"
+    if not classes.is_file() or not all(question.option_labels for question in question_set.questions):
         return []
     known = read_classes(classes)
     events = {known_class.name: known_class.event for known_class in known}
-    true = [known[question.label].name for question in asked.questions]
-    found = []
-    for one in scored:
+    true = [known[question.label].name for question in question_set.questions]
+    matrices = []
+    for answers in answer_sets:
         chosen = [
             None if answer.choice is None else known[question.option_labels[answer.choice]].name
-            for run in one.runs
-            for question, answer in zip(asked.questions, run, strict=True)
+            for run in answers.runs
+            for question, answer in zip(question_set.questions, run, strict=True)
         ]
-        title = f"{one.name}: chosen class by true class"
-        found.append(Confusion.from_choices(title, true * len(one.runs), chosen, events))
-    return found
+        title = f"{answers.name}: chosen class by true class"
+        matrices.append(Confusion.from_choices(title, true * len(answers.runs), chosen, events))
+    return matrices
 
 
-def wrong_answers(asked: QuestionSet, one: Scored, video_root: Path | None, seed: int) -> list[Example]:
+def wrong_answers(
+    question_set: QuestionSet, answers: AnswerSet, video_root: Path | None, seed: int
+) -> list[Example]:
     """Some of the wrong answers (of the first seed), with the clip's middle frames and the probabilities."""
-    pairs = zip(asked.questions, one.runs[0], strict=True)
+    pairs = zip(question_set.questions, answers.runs[0], strict=True)
     wrong = [(question, answer) for question, answer in pairs if answer.choice != question.answer]
     drawn = np.random.default_rng(seed).permutation(len(wrong))[:WRONG_SHOWN]
     return [
@@ -156,9 +159,9 @@ def wrong_answers(asked: QuestionSet, one: Scored, video_root: Path | None, seed
             answer.probabilities,
             frames(question.video, video_root),
             question.video,
-            one.name,
+            answers.name,
         )
-        for question, answer in (wrong[place] for place in sorted(drawn.tolist()))
+        for question, answer in (wrong[number] for number in sorted(drawn.tolist()))
     ]
 
 
