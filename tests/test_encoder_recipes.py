@@ -46,6 +46,17 @@ def test_losses_against_loops():
     assert weighted_squared_error(logits, target, weight).item() == pytest.approx(slow.item(), rel=1e-5)
 
 
+def test_the_mix_loss_reaches_the_logits_by_its_closed_form():
+    """``2w/(B·C) · p ∘ (d − p·d)`` with ``d = p − target``: what makes it small beside a cross-entropy."""
+    torch.manual_seed(0)
+    logits, target, weight = torch.randn(4, 5, requires_grad=True), torch.rand(4, 5), torch.rand(4)
+    p = logits.softmax(-1)
+    weighted_squared_error(p, target, weight).backward()
+    p, d = p.detach(), p.detach() - target
+    expected = 2 * weight[:, None] / (4 * 5) * p * (d - (p * d).sum(1, keepdim=True))
+    torch.testing.assert_close(logits.grad, expected)
+
+
 def test_teacher_follows_the_closed_form():
     student = tiny_encoder()
     teacher = Teacher(student, decay=0.9)
