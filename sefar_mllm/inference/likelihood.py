@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ from sefar_mllm.model.suitable import most_positions, reason
 
 log = logging.getLogger("sefar_mllm")
 
-OPTION, COMMON = 8, 2  # tokens of a made-up option, and those that it shares with the others
+OPTION, COMMON = 16, 2  # tokens of a made-up option, and those that it shares with the others
 NOISE = 2.0  # times the effect of rounding the input once; two right ways differ by up to 0.7 of it
 
 
@@ -90,11 +91,7 @@ def together(
 
 
 def one_by_one(
-    model: SefarMLLM,
-    prompt: Sequence[int],
-    candidates: Sequence[Sequence[int]],
-    features: Tensor | None,
-    rounding: float = 0.0,
+    model: SefarMLLM, prompt: Sequence[int], candidates: Sequence[Sequence[int]], features: Tensor | None
 ) -> list[Tensor]:
     """log p of each candidate's tokens behind the prompt, by a pass for each candidate.
 
@@ -103,29 +100,29 @@ def one_by_one(
         prompt: its ids.
         candidates: the ids of its candidate answers.
         features: ``(1, n, dim)``, or none.
-        rounding: change the input by so much of itself, at random.
     """
-    found = []
+    rows = []
     for tokens in candidates:
         ids = torch.tensor([[*prompt, *tokens]], device=model.device)
-        inputs = model.inputs(ids, features)
-        if rounding:
-            words = inputs["inputs_embeds"]
-            noise = torch.randn(words.shape, generator=torch.Generator().manual_seed(0)).to(words.device)
-            inputs["inputs_embeds"] = (words * (1 + rounding * noise)).to(words.dtype)
-        places = torch.arange(ids.shape[1], device=model.device)
-        chosen = (places >= len(prompt) - 1) & (places < ids.shape[1] - 1)
-        logits = model.logits(chosen[None], exact=True, **inputs).log_softmax(-1)
-        found.append(logits.gather(1, ids[0, len(prompt) :, None])[:, 0])
-    return found
+        rows.append(behind(model, len(prompt), ids, **model.inputs(ids, features))[0])
+    return rows
+
+
+def behind(model: SefarMLLM, prompt: int, ids: Tensor, **inputs: Any) -> Tensor:
+    """log p ``(B, S - prompt)`` of the tokens of ids ``(B, S)`` that stand behind a prompt of so many."""
+    positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+    chosen = (positions >= prompt - 1) & (positions < ids.shape[1] - 1)
+    logits = model.logits(chosen, exact=True, **inputs).log_softmax(-1)
+    return logits.gather(1, ids[:, prompt:].reshape(-1, 1)).view(len(ids), -1)
 
 
 @torch.no_grad()  # not inference mode: what FSDP makes in a first pass is used in training as well
 def check_passes(model: SefarMLLM, length: int) -> None:
     """See whether candidates may share a pass behind prompts up to ``length`` tokens, the answer included.
 
-    Made-up options behind a made-up prompt are scored in both ways. They must agree as closely as rounding
-    allows, which is measured: how much the scores change when the input is rounded once more. Where they do
+    Two made-up options behind a made-up prompt share a pass, and the second, whose tokens there stand away
+    from their positions, has one of its own. They must agree as closely as rounding allows, which is
+    measured in the same pass: how much the scores change when the input is rounded once more. Where they do
     not, or where the shared pass fails, ``model.shares_passes`` becomes false, and a line says so.
 
     Args:
@@ -144,15 +141,12 @@ def check_passes(model: SefarMLLM, length: int) -> None:
         return
     size = min(OPTION, max(length - 1, 1))
     words = model.causal.config.get_text_config().vocab_size
-    ids = torch.randint(words, (length + 2 * size,), generator=torch.Generator().manual_seed(0)).tolist()
-    prompt, common = ids[: length - size], ids[-COMMON:]
-    options = [[*common, *ids[start : start + size]][:size] for start in range(length - size, len(ids), size)]
-    ends = [options[0], options[-1]]
+    made_up = torch.randint(words, (length + size,), generator=torch.Generator().manual_seed(0)).tolist()
+    prompt, common = made_up[: length - size], made_up[:COMMON]
+    first, last = ([*common, *made_up[start:]][:size] for start in (length - size, length))
     settle_frequencies(model.causal, length)
     try:
-        right = torch.cat(one_by_one(model, prompt, ends, None))
-        rounding = torch.finfo(working_dtype(model)).eps
-        rounded = torch.cat(one_by_one(model, prompt, ends, None, rounding))
+        right, rounded = with_rounding(model, prompt, last)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
@@ -161,8 +155,7 @@ def check_passes(model: SefarMLLM, length: int) -> None:
             "language model"
         ) from error
     try:
-        found = together(model, prompt, options, None)
-        difference = spread(torch.cat([found[0], found[-1]]) - right)
+        difference = spread(together(model, prompt, [first, last], None)[1] - right)
         if difference <= NOISE * spread(rounded - right) + 1e-6:
             return
         why = f"off by {difference:.2g} nats a token"
@@ -174,6 +167,17 @@ def check_passes(model: SefarMLLM, length: int) -> None:
         why = reason(error)
     model.shares_passes = False
     log.info("%s: options cannot share a pass (%s): each is run by itself, which takes longer", kind, why)
+
+
+def with_rounding(model: SefarMLLM, prompt: Sequence[int], tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """log p of a candidate's tokens by a pass of its own, and of an input that is rounded once more."""
+    ids = torch.tensor([[*prompt, *tokens]] * 2, device=model.device)
+    inputs = model.inputs(ids, None)
+    words = inputs["inputs_embeds"].clone()
+    noise = torch.randn(words[1].shape, generator=torch.Generator().manual_seed(0)).to(words.device)
+    words[1] = words[1] * (1 + torch.finfo(working_dtype(model)).eps * noise)
+    right, rounded = behind(model, len(prompt), ids, **{**inputs, "inputs_embeds": words})
+    return right, rounded
 
 
 def check_positions(model: SefarMLLM, length: int) -> None:
