@@ -5,12 +5,31 @@ One thread a process: the tests' networks are small, and threads beside other pr
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _finegym_is_read_once() -> Iterator[None]:
+    """FineGym's own annotation takes a second to read; it lies read-only beside the checkout."""
+    from gym_qa_sources import FINEGYM
+
+    from gym_qa.datasets.finegym import Annotation
+
+    read, once = Annotation.read, functools.cache(Annotation.read)
+
+    def reading(path: Path) -> Annotation:
+        return (once if FINEGYM in path.parents else read)(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Annotation, "read", reading)
+        yield
 
 
 @pytest.fixture(scope="session")
