@@ -14,6 +14,20 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+#: Files that take longest, so that no worker is left with one of them at the end.
+LONGEST = ("test_gym_qa_verbs", "test_rehearsal", "test_mllm_families", "test_encoder_memory", "test_memory")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """For pytest-xdist's ``--dist loadgroup``: one worker has a file's tests, and one those of all files that
+    start processes, so that the server of `processes.py` is needed once."""
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        group = "processes" if hasattr(item.module, "Launch") else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: not hasattr(item.module, "Launch") and 1 + (item.path.stem not in LONGEST))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _finegym_is_read_once() -> Iterator[None]:
