@@ -46,7 +46,7 @@ VERBS: dict[str, Verb] = {
         "gym_qa.benchmark.build", "BuildQAConfig", "build_qa", "annotations to label splits and questions"
     ),
     "audit-qa": Verb(
-        "gym_qa.audit.audit", "AuditQAConfig", "audit_qa", "what questions give away without a video"
+        "gym_qa.audit.verb", "AuditQAConfig", "audit_qa", "what questions give away without a video"
     ),
     "policy-table": Verb(
         "gym_qa.benchmark.policy_table", "PolicyTableConfig", "policy_table", "blind scores by policy"

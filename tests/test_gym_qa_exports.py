@@ -19,11 +19,14 @@ from gym_qa_sources import source, tables
 
 import gym_qa.questions.prompt
 import gym_qa.questions.reply
-from gym_qa.audit.audit import AuditQAConfig, audit, audit_qa, counts_of_questions, load_questions
+from gym_qa.audit.audit import audit
+from gym_qa.audit.labelled import counts_of_questions
+from gym_qa.audit.verb import AuditQAConfig, audit_qa
 from gym_qa.benchmark.build import BuildQAConfig, build_qa
 from gym_qa.datasets.table import read_classes
 from gym_qa.errors import GymQAError
 from gym_qa.exports.export import ExportQAConfig, export_qa
+from gym_qa.questions.loading import load_questions
 from gym_qa.questions.official import read_official
 from gym_qa.questions.questions import Question, read_questions, write_questions
 from sefar_mllm.cli import main

@@ -10,7 +10,8 @@ from gym_qa_sources import SOURCES, tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gym_qa.audit.audit import audit, counts_of
+from gym_qa.audit.audit import audit
+from gym_qa.audit.labelled import counts_of
 from gym_qa.errors import GymQAError
 from gym_qa.questions.attributes import differences, meaning, parse_attributes
 from gym_qa.questions.balance import balanced
@@ -91,7 +92,9 @@ def test_blind_guessers_find_the_official_recipe_and_not_the_hard_one(source):
     found = audit(hard, counts_of(labelled, train.classes), train.classes, training)
     for score in found.scores:
         # A guess from the options alone is right once in each round of four, but for ties between letters.
-        assert score.accuracy == pytest.approx(0.25, abs=0.005), score
+        # (The classifier of texts goes by letters too, of which the two halves need not have equally many.)
+        slack = 0.03 if score.guesser == "text classifier" else 0.005
+        assert score.accuracy == pytest.approx(0.25, abs=slack), score
     assert found.verdict.startswith("fair")
     easy = build_questions(val.clips, val.classes, "uniform", distinct=False)
     found = audit(easy, counts_of(labelled, train.classes), train.classes)

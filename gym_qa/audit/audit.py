@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from math import prod
 from typing import Any
 
-from gym_qa.audit import guessers
-from gym_qa.audit.guessers import LabelledCounts
-from gym_qa.datasets.cliplist import read_labels
-from gym_qa.datasets.finegym import read_categories
-from gym_qa.datasets.table import ActionClass, Clip, read_classes
+from gym_qa.audit.guessers import GUESSERS, Evidence, credit
+from gym_qa.audit.labelled import LabelledCounts
+from gym_qa.datasets.table import ActionClass
 from gym_qa.errors import GymQAError
-from gym_qa.questions.matching import check_classes, check_labels
-from gym_qa.questions.official import read_official
-from gym_qa.questions.questions import Question, question_from, read_questions
+from gym_qa.questions.questions import Question
 
 #: A blind score up to this far above chance is taken for a fair file's.
 TOLERANCE = 0.03
@@ -35,6 +29,7 @@ class BlindScore:
         ci_low: lower end of the 95 % Wilson interval.
         ci_high: upper end.
         note: why it could not be measured.
+        pair_accuracy: expected share of pairs with both answers right; None where there are no pairs.
     """
 
     guesser: str
@@ -42,6 +37,30 @@ class BlindScore:
     ci_low: float | None = None
     ci_high: float | None = None
     note: str = ""
+    pair_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class KindScore:
+    """The best guesser on one kind of question.
+
+    Attributes:
+        kind: its name; an event of ours.
+        n: questions.
+        chance: expected accuracy of guessing.
+        guesser: the best of all measured.
+        accuracy: its expected share of right answers.
+        ci_low: lower end of the 95 % Wilson interval.
+        ci_high: upper end.
+    """
+
+    kind: str
+    n: int
+    chance: float
+    guesser: str
+    accuracy: float
+    ci_low: float
+    ci_high: float
 
 
 @dataclass(frozen=True)
@@ -55,6 +74,8 @@ class Audit:
         answer_twice: questions in which the right text stands under two letters.
         scores: of the guessers, chance first.
         verdict: in plain words.
+        pairs: how many pairs count together.
+        kinds: of question, where there are several.
     """
 
     n: int
@@ -63,6 +84,8 @@ class Audit:
     answer_twice: int
     scores: tuple[BlindScore, ...]
     verdict: str
+    pairs: int = 0
+    kinds: tuple[KindScore, ...] = ()
 
     def score(self, guesser: str) -> BlindScore:
         """The score of one guesser by name."""
@@ -81,6 +104,7 @@ class Audit:
             f"answer letters      {letters}",
             f"repeated option     {self.repeated_option}",
             f"answer twice        {self.answer_twice}",
+            *([f"pairs               {self.pairs}"] if self.pairs else []),
             "without a video:",
         ]
         for score in self.scores:
@@ -88,7 +112,10 @@ class Audit:
                 lines.append(f"  {score.guesser:<24}     -  ({score.note})")
             else:
                 interval = f"[{score.ci_low:.1%}, {score.ci_high:.1%}]" if score.ci_low is not None else ""
-                lines.append(f"  {score.guesser:<24} {score.accuracy:6.1%}  {interval}".rstrip())
+                both = (
+                    f"  both of a pair {score.pair_accuracy:.1%}" if score.pair_accuracy is not None else ""
+                )
+                lines.append(f"  {score.guesser:<24} {score.accuracy:6.1%}  {interval}{both}".rstrip())
         return "\n".join([*lines, f"verdict: {self.verdict}"])
 
 
@@ -104,6 +131,7 @@ def audit(
     labelled: LabelledCounts | None = None,
     classes: Sequence[ActionClass] | None = None,
     training: Sequence[Question] | None = None,
+    guessers: Sequence[str] = tuple(GUESSERS),
 ) -> Audit:
     """Measure questions.
 
@@ -112,6 +140,7 @@ def audit(
         labelled: class counts among the labelled clips; without them "commonest class" is not measured.
         classes: the classes; without them "event oracle" is not measured.
         training: questions about the labelled clips; without them "learned prior" is not measured.
+        guessers: keys of `GUESSERS` beside "chance".
     """
     if not questions:
         raise GymQAError("an audit of no questions: expected at least one")
@@ -124,46 +153,63 @@ def audit(
         options.count(options[question.answer]) > 1
         for options, question in zip(texts, questions, strict=True)
     )
-    scores = _scores(questions, labelled, classes, training)
-    return Audit(len(questions), letters, repeated, twice, scores, _verdict(scores, letters, repeated, twice))
+    pairs = pairs_of(questions)
+    known = Evidence(questions, labelled, classes, training)
+    credits = {name: credits_of(name, known) for name in dict.fromkeys(["chance", *guessers])}
+    scores = tuple(_score(name, got, pairs) for name, got in credits.items())
+    verdict = _verdict(scores, letters, repeated, twice)
+    kinds = _kinds(questions, {name: got for name, got in credits.items() if got is not None})
+    return Audit(len(questions), letters, repeated, twice, scores, verdict, len(pairs), kinds)
 
 
-def _scores(
-    questions: Sequence[Question],
-    labelled: LabelledCounts | None,
-    classes: Sequence[ActionClass] | None,
-    training: Sequence[Question] | None,
-) -> tuple[BlindScore, ...]:
-    measured: list[tuple[str, guessers.Preference | None, str]] = [
-        ("chance", guessers.chance, ""),
-        ("majority letter", guessers.majority_letter(questions), ""),
-        ("commonest class", labelled.preference if labelled else None, "give --labelled"),
-        ("event oracle", guessers.event_oracle(classes) if classes else None, "give --categories"),
-        ("longest option", guessers.longest_option, ""),
-        ("typical option", guessers.typical_option, ""),
-        (
-            "learned prior",
-            guessers.learned_prior(training) if training else None,
-            "give the labelled clips' question file as --labelled",
-        ),
-    ]
-    scores = []
-    for name, preference, remedy in measured:
-        if preference is None:
-            scores.append(BlindScore(name, None, note=f"not measured: {remedy}"))
-            continue
-        credits = [guessers.credit(preference(question), question.answer) for question in questions]
-        rate = sum(credits) / len(credits)
-        low, high = (None, None) if name == "chance" else wilson(rate, len(credits))
-        scores.append(BlindScore(name, rate, low, high))
-    return tuple(scores)
+def pairs_of(questions: Sequence[Question]) -> list[list[int]]:
+    """Places of the questions that count together, two or more each."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for place, question in enumerate(questions):
+        if question.pair:
+            members[question.pair].append(place)
+    return [places for places in members.values() if len(places) > 1]
+
+
+def credits_of(name: str, known: Evidence) -> list[float] | None:
+    """A guesser's expected credit in each question; None where it lacks what it must know."""
+    preferences = GUESSERS[name].preferences(known)
+    if preferences is None:
+        return None
+    pairs = zip(preferences, known.questions, strict=True)
+    return [credit(preference, question.answer) for preference, question in pairs]
+
+
+def _score(name: str, credits: Sequence[float] | None, pairs: Sequence[Sequence[int]]) -> BlindScore:
+    if credits is None:
+        return BlindScore(name, None, note=f"not measured: {GUESSERS[name].remedy}")
+    rate = sum(credits) / len(credits)
+    low, high = (None, None) if name == "chance" else wilson(rate, len(credits))
+    both = [prod(credits[place] for place in places) for places in pairs]
+    return BlindScore(name, rate, low, high, pair_accuracy=sum(both) / len(both) if both else None)
+
+
+def _kinds(questions: Sequence[Question], credits: Mapping[str, Sequence[float]]) -> tuple[KindScore, ...]:
+    """Each kind of question with the guesser that does best on it; none where there is one kind."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, question in enumerate(questions):
+        places[question.event].append(place)
+    if len(places) < 2:
+        return ()
+    found = []
+    for kind, inside in sorted(places.items()):
+        rates = {name: sum(got[place] for place in inside) / len(inside) for name, got in credits.items()}
+        chance = rates.pop("chance")
+        best = max(rates, key=lambda name: rates[name], default="")
+        low, high = wilson(rates[best], len(inside)) if best else (chance, chance)
+        found.append(KindScore(kind, len(inside), chance, best, rates.get(best, chance), low, high))
+    return tuple(found)
 
 
 def _verdict(scores: Sequence[BlindScore], letters: dict[str, int], repeated: int, twice: int) -> str:
     chance = scores[0].accuracy or 0.0
-    worst = max(
-        (score for score in scores[1:] if score.accuracy is not None), key=lambda score: score.accuracy or 0
-    )
+    measured = [score for score in scores[1:] if score.accuracy is not None]
+    worst = max(measured, key=lambda score: score.accuracy or 0)
     accuracy, low = worst.accuracy or 0.0, worst.ci_low or 0.0
     said = f"{worst.guesser!r} answers {accuracy:.1%} without a video, chance is {chance:.1%}"
     if low > chance + TOLERANCE:
@@ -184,109 +230,3 @@ def _verdict(scores: Sequence[BlindScore], letters: dict[str, int], repeated: in
     if unmeasured:
         parts.append(f"not measured: {', '.join(unmeasured)}")
     return "; ".join(parts)
-
-
-def counts_of(clips: Iterable[Clip], classes: Sequence[ActionClass]) -> LabelledCounts:
-    """Class counts of labelled clips."""
-    by_label = Counter(clip.label for clip in clips)
-    by_text: Counter[str] = Counter()
-    for label, count in by_label.items():
-        by_text[classes[label].text] += count
-    return LabelledCounts(by_label, by_text)
-
-
-def counts_of_questions(questions: Iterable[Question]) -> LabelledCounts:
-    """Class counts of the right answers of labelled questions."""
-    by_label: Counter[int] = Counter()
-    by_text: Counter[str] = Counter()
-    for question in questions:
-        by_text[question.options[question.answer].strip()] += 1
-        if question.label >= 0:
-            by_label[question.label] += 1
-    return LabelledCounts(by_label, by_text)
-
-
-@dataclass(frozen=True)
-class AuditQAConfig:
-    """Measure what a question file gives away without a video.
-
-    Attributes:
-        questions: an official Gym-QA file (.json), a question file (.jsonl) or a folder that ``datasets``
-            loads.
-        labelled: the labelled clips, as a clip list (with a header or without) or as their question file;
-            needed for the commonest class.
-        categories: FineGym's categories file, or a ``classes.json``; by default the ``classes.json`` beside
-            the questions, if there is one. Needed for the event oracle, and to read a clip list's labels.
-        json: print JSON instead of a table.
-    """
-
-    questions: Path
-    labelled: Path | None = None
-    categories: Path | None = None
-    json: bool = False
-
-
-def audit_qa(config: AuditQAConfig) -> Audit:
-    """Run the audit and print it."""
-    questions = load_questions(config.questions)
-    classes = _load_classes(config)
-    if classes:
-        check_classes(questions, classes, config.questions)
-    labelled, training = None, None
-    if config.labelled:
-        labelled, training = load_labelled(config.labelled, classes, questions)
-    found = audit(questions, labelled, classes, training)
-    print(json.dumps(found.as_json(), indent=1) if config.json else found)
-    return found
-
-
-def load_questions(path: Path) -> list[Question]:
-    """Read questions in any of the forms that `AuditQAConfig.questions` names."""
-    if path.is_dir():
-        from datasets import load_dataset
-
-        # a cache of its own: the shared one may answer with an earlier folder of the same name
-        with tempfile.TemporaryDirectory() as cache:
-            splits = load_dataset(str(path), cache_dir=cache)
-            rows = [row for split in splits.values() for row in split]
-        return [question_from(row, f"{path}, row {number}") for number, row in enumerate(rows)]
-    if path.suffix == ".jsonl":
-        return read_questions(path)
-    return [question.as_question() for question in read_official(path)]
-
-
-def load_labelled(
-    path: Path, classes: Sequence[ActionClass] | None, asked: Sequence[Question] = ()
-) -> tuple[LabelledCounts, list[Question] | None]:
-    """Read class counts from a clip list, or from a question file together with its questions.
-
-    Args:
-        path: the clip list or question file.
-        classes: what a clip list's labels index; by default the ``classes.json`` beside it.
-        asked: questions that may be about some of the same clips: they must agree with the labels.
-    """
-    if path.suffix in (".json", ".jsonl"):
-        questions = load_questions(path)
-        return counts_of_questions(questions), questions
-    if classes is None and (path.parent / "classes.json").exists():
-        classes = read_classes(path.parent / "classes.json")
-    if classes is None:
-        raise GymQAError(
-            f"{path}: labels need names; give --categories, or the labelled clips' question file"
-        )
-    clips = []
-    for line, clip_id, label in read_labels(path):
-        if label >= len(classes):
-            raise GymQAError(f"{path}, line {line}: label {label} is beyond the {len(classes)} classes given")
-        clips.append(Clip(clip_id, "", label))
-    check_labels(clips, asked, classes, path)
-    return counts_of(clips, classes), None
-
-
-def _load_classes(config: AuditQAConfig) -> Sequence[ActionClass] | None:
-    if config.categories is None:
-        beside = (config.questions if config.questions.is_dir() else config.questions.parent) / "classes.json"
-        return read_classes(beside) if beside.exists() else None
-    if config.categories.suffix == ".json":
-        return read_classes(config.categories)
-    return [action for _, action in read_categories(config.categories)]

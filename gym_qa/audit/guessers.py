@@ -7,9 +7,12 @@ one at random, so its expected credit is 1 divided by their number.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
+from gym_qa.audit.classifier import learn_text
+from gym_qa.audit.halves import Preferences, learnt_elsewhere
+from gym_qa.audit.labelled import LabelledCounts
 from gym_qa.datasets.table import ActionClass
 from gym_qa.questions.questions import Question
 
@@ -17,17 +20,35 @@ Preference = Callable[[Question], Sequence[float]]
 
 
 @dataclass(frozen=True)
-class LabelledCounts:
-    """How often each class labels a labelled clip: by label where labels are known, and by option text."""
+class Evidence:
+    """What guessers may know.
 
-    by_label: Mapping[int, int]
-    by_text: Mapping[str, int]
+    Attributes:
+        questions: those that are guessed at.
+        labelled: class counts among the labelled clips.
+        classes: the classes.
+        training: questions about the labelled clips.
+    """
 
-    def preference(self, question: Question) -> Sequence[float]:
-        """The commonest class among the labelled."""
-        if self.by_label and question.option_labels:
-            return [self.by_label.get(label, 0) for label in question.option_labels]
-        return [self.by_text.get(text.strip(), 0) for text in question.options]
+    questions: Sequence[Question]
+    labelled: LabelledCounts | None = None
+    classes: Sequence[ActionClass] | None = None
+    training: Sequence[Question] | None = None
+
+
+@dataclass(frozen=True)
+class Guesser:
+    """One way to guess.
+
+    Attributes:
+        preferences: what it prefers in each question; None where it lacks what it must know.
+        remedy: what to give it then.
+        about: what it does, for a reader of the figures.
+    """
+
+    preferences: Callable[[Evidence], Preferences | None]
+    about: str
+    remedy: str = ""
 
 
 def credit(preferences: Sequence[float], answer: int) -> float:
@@ -96,3 +117,73 @@ def learned_prior(training: Sequence[Question]) -> Preference:
         return [(wins[key] + 1) / (shown[key] + len(question.options)) for key in keys(question)]
 
     return preference
+
+
+def commonest_answer(training: Sequence[Question]) -> Callable[[Sequence[Question]], Preferences]:
+    """The text that is the right answer most often."""
+    wins = Counter(question.options[question.answer].strip() for question in training)
+    return lambda questions: [[wins[text.strip()] for text in question.options] for question in questions]
+
+
+def _each(preference: Preference | None, evidence: Evidence) -> Preferences | None:
+    return None if preference is None else [preference(question) for question in evidence.questions]
+
+
+def _option_prior(training: Sequence[Question]) -> Callable[[Sequence[Question]], Preferences]:
+    prior = learned_prior(training)
+    return lambda questions: [prior(question) for question in questions]
+
+
+#: Guessers that take no time; the classifier of texts takes a second for every few hundred questions.
+QUICK = (
+    "majority letter",
+    "commonest class",
+    "event oracle",
+    "longest option",
+    "typical option",
+    "learned prior",
+    "commonest answer",
+    "option prior",
+)
+_ONE_VIDEO = "questions about at least two videos are needed"
+#: Name → guesser, chance first; those that need labels say so.
+GUESSERS: dict[str, Guesser] = {
+    "chance": Guesser(lambda known: _each(chance, known), "any option"),
+    "majority letter": Guesser(
+        lambda known: _each(majority_letter(known.questions), known), "the letter that is right most often"
+    ),
+    "commonest class": Guesser(
+        lambda known: _each(known.labelled.preference if known.labelled else None, known),
+        "the option with most labelled clips",
+        "give --labelled",
+    ),
+    "event oracle": Guesser(
+        lambda known: _each(event_oracle(known.classes) if known.classes else None, known),
+        "an option of the right event, which it knows",
+        "give --categories",
+    ),
+    "longest option": Guesser(lambda known: _each(longest_option, known), "the option with most characters"),
+    "typical option": Guesser(
+        lambda known: _each(typical_option, known), "the option that shares most words with the others"
+    ),
+    "learned prior": Guesser(
+        lambda known: _each(learned_prior(known.training) if known.training else None, known),
+        "the option that is right most often where training questions show it",
+        "give the labelled clips' question file as --labelled",
+    ),
+    "commonest answer": Guesser(
+        lambda known: learnt_elsewhere(known.questions, commonest_answer),
+        "the text that is right most often in the other half",
+        _ONE_VIDEO,
+    ),
+    "option prior": Guesser(
+        lambda known: learnt_elsewhere(known.questions, _option_prior),
+        "the option that is right most often where the other half shows it",
+        _ONE_VIDEO,
+    ),
+    "text classifier": Guesser(
+        lambda known: learnt_elsewhere(known.questions, learn_text),
+        "logistic regression over the texts of the other half",
+        _ONE_VIDEO,
+    ),
+}

@@ -10,7 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from gym_qa.audit.audit import Audit, audit, counts_of
+from gym_qa.audit.audit import Audit, audit
+from gym_qa.audit.guessers import QUICK
+from gym_qa.audit.labelled import counts_of
 from gym_qa.datasets.cliplist import read_label_list, write_clip_list
 from gym_qa.datasets.dataset import DataFiles
 from gym_qa.datasets.sources import is_synthetic, read_tables
@@ -61,9 +63,10 @@ class BuildQAConfig(DataFiles):
         recipe: ``official`` repeats the published recipe and also writes its JSON format; ``hard`` asks for
             what only the video tells.
         policy: distractor policy in place of the recipe's: ``uniform``, ``same-event``, ``same-set``,
-            ``one-attribute``, each also with ``+frequency-matched``.
-        balance: who is asked in validation: ``none`` (every clip), ``letters`` or ``answers``; by default the
-            recipe's, or what the policy allows.
+            ``one-attribute``, each also with ``+frequency-matched``; or ``twins``, two options that differ in
+            one attribute, for pairs of clips.
+        balance: who is asked in validation: ``none`` (every clip), ``letters``, ``answers``, or of twins
+            ``pairs``; by default the recipe's, or what the policy allows.
         train_balance: the same for training questions; ``none`` keeps every labelled clip.
         wording: ``official``, ``plain``, ``name``, ``watch``, or ``varied``: one of these for every clip;
             each in the words of the data set's field (`gym_qa.questions.wordings`).
@@ -79,8 +82,8 @@ class BuildQAConfig(DataFiles):
     split: Literal["official", "stratified", "grouped"] = "stratified"
     recipe: Literal["official", "hard"] = "hard"
     policy: str | None = None
-    balance: Literal["none", "letters", "answers"] | None = None
-    train_balance: Literal["none", "letters", "answers"] = "none"
+    balance: Literal["none", "letters", "answers", "pairs"] | None = None
+    train_balance: Literal["none", "letters", "answers", "pairs"] = "none"
     wording: str = "official"
     seed: int = 0
     videos: Path | None = None
@@ -91,14 +94,20 @@ def chosen_recipe(config: BuildQAConfig) -> Recipe:
     """The recipe with the configuration's own choices in it."""
     recipe = RECIPES[config.recipe]
     if config.policy is not None:
-        recipe = Recipe(config.policy, "answers" if Policy.parse(config.policy).scheduled else "letters")
+        recipe = Recipe(config.policy, Policy.parse(config.policy).balances[-1])
     if config.balance is not None:
         recipe = Recipe(recipe.policy, config.balance, recipe.distinct)
+    known = ("none", *Policy.parse(recipe.policy).balances)
     if "answers" in (recipe.balance, config.train_balance) and not Policy.parse(recipe.policy).scheduled:
         raise GymQAError(
             f"balance 'answers' with policy {recipe.policy!r}: only frequency-matched policies and "
             f"one-attribute bind classes into option sets; use {recipe.policy}+frequency-matched"
         )
+    for balance in (recipe.balance, config.train_balance):
+        if balance not in known:
+            raise GymQAError(
+                f"balance {balance!r} with policy {recipe.policy!r}: expected one of {', '.join(known)}"
+            )
     return recipe
 
 
@@ -156,7 +165,7 @@ def build_qa(config: BuildQAConfig) -> Audit:
     labels_asked = {question.label for question in files["val"]}
     for line in Policy.parse(recipe.policy).grouping.remarks(train.classes, labels_asked):
         log.info(line)
-    report = audit(files["val"], counts_of(labelled, train.classes), train.classes, files["train"])
+    report = audit(files["val"], counts_of(labelled, train.classes), train.classes, files["train"], QUICK)
     lists = {"train": labelled, "unlabelled": unlabelled, "val": list(val.clips)}
     _write(config, recipe, train, lists, files)
     write_text(config.output / "audit.json", json.dumps(report.as_json(), indent=1) + "\n")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gym_qa.audit.audit import audit, counts_of
+from gym_qa.audit.audit import audit
+from gym_qa.audit.labelled import counts_of
 from gym_qa.datasets.dataset import DataFiles
 from gym_qa.datasets.sources import is_synthetic, read_tables
 from gym_qa.datasets.splits import label_split
 from gym_qa.errors import GymQAError
 from gym_qa.questions.balance import balanced
-from gym_qa.questions.policies import FREQUENCY, GROUPINGS, Policy
+from gym_qa.questions.policies import FREE, FREQUENCY, GROUPINGS, Policy
 from gym_qa.questions.questions import build_questions
 
 SHOWN = ("commonest class", "event oracle", "learned prior", "longest option", "typical option")
@@ -36,9 +37,8 @@ def policy_table(config: PolicyTableConfig) -> list[str]:
     labelled_counts, reference = counts_of(labelled, train.classes), train.counts()
     head = ["policy", "balance", "questions", "classes", *SHOWN]
     lines = [_row(head), _row(["---"] * len(head))]
-    free = [name for name, grouping in GROUPINGS.items() if not grouping.always_scheduled]
-    bound = [name for name, grouping in GROUPINGS.items() if grouping.always_scheduled]
-    names = ["official recipe", *free, *(f"{name}+{FREQUENCY}" for name in free), *bound]
+    bound = [name for name in GROUPINGS if name not in FREE]
+    names = ["official recipe", *FREE, *(f"{name}+{FREQUENCY}" for name in FREE), *bound]
     for name in names:
         policy = "uniform" if name == "official recipe" else name
         distinct = name != "official recipe"
@@ -50,12 +50,11 @@ def policy_table(config: PolicyTableConfig) -> list[str]:
         except GymQAError as error:  # small data sets have no one-attribute questions; the others still count
             lines.append(_row([name, "-", "0", "0", *["-"] * len(SHOWN)]) + f" <!-- {error} -->")
             continue
-        balances = ["none"] if not distinct else ["letters", "answers"]
-        for balance in balances[: 2 if Policy.parse(policy).scheduled else 1]:
+        for balance in Policy.parse(policy).balances if distinct else ["none"]:
             questions = balanced(asked, balance, config.seed)
             classes = len({question.label for question in questions})
             cells = [name, balance, f"{len(questions)} of {len(val)}", str(classes)]
-            report = audit(questions, labelled_counts, train.classes, training) if questions else None
+            report = audit(questions, labelled_counts, train.classes, training, SHOWN) if questions else None
             scores = [report.score(guesser).accuracy if report else None for guesser in SHOWN]
             lines.append(_row([*cells, *("-" if score is None else f"{score:.1%}" for score in scores)]))
     print("\n".join([*lines, "(synthetic data)"] if is_synthetic(config) else lines))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from gym_qa.audit.audit import audit, counts_of_questions
+from gym_qa.audit.audit import audit
+from gym_qa.audit.guessers import QUICK
+from gym_qa.audit.labelled import counts_of_questions
 from gym_qa.datasets.sources import DATASETS
 from gym_qa.datasets.table import ActionClass, read_classes
 from gym_qa.files import write_json_lines, write_text
@@ -41,7 +42,7 @@ def write_dataset(
             ``classes.json``.
         license: for the card; by default that of the annotations the questions come from, as far as known.
     """
-    rows = (asdict(question) | {"file": files[question.video]} for question in questions)
+    rows = (question.as_row() | {"file": files[question.video]} for question in questions)
     write_json_lines(folder / "data" / f"{split}.jsonl", rows)
     parts = {part: file for part in SPLITS if (file := folder / "data" / f"{part}.jsonl").exists()}
     source = source_of(questions, beside)
@@ -96,6 +97,7 @@ def audits(splits: Mapping[str, Sequence[Question]], classes: Sequence[ActionCla
             counts_of_questions(others) if others else None,
             classes if classes and labels < len(classes) else None,
             others,
+            QUICK,
         )
         parts.append(f"Measured on the `{split}` split:\n\n```\n{report}\n```\n")
     return "\n".join(parts)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gym_qa.audit.audit import load_questions
 from gym_qa.datasets.clip_files import clip_files
 from gym_qa.errors import GymQAError
 from gym_qa.exports.conversations import conversations, write_llama_factory, write_llava, write_ms_swift
 from gym_qa.exports.dataset_folder import write_dataset
 from gym_qa.exports.harnesses import write_lmms_eval, write_vlmevalkit
 from gym_qa.files import plain_name
+from gym_qa.questions.loading import load_questions
 from gym_qa.questions.official import read_official, to_official, write_official
 from gym_qa.questions.prompt import LETTERS
 from gym_qa.questions.provenance import Provenance

@@ -7,7 +7,6 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib.resources import files as resources
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def write_lmms_eval(folder: Path, name: str, questions: Sequence[Question], file
         files: clip id → file below the folder of the clips.
     """
     task = re.sub(r"\W+", "_", name)
-    rows = (asdict(question) | {"file": files[question.video]} for question in questions)
+    rows = (question.as_row() | {"file": files[question.video]} for question in questions)
     write_json_lines(folder / "questions.jsonl", rows)
     _copy(folder, {**READERS, "exports/lmms_eval_utils.py": "utils.py"})
     write_text(folder / f"{task}.yaml", _LMMS_TASK.format(task=json.dumps(task)))

@@ -2,19 +2,18 @@
 
 ``letters``: every letter is the answer equally often. ``answers``: besides, in every option set each of its
 classes is the answer equally often; then any guess made from the options alone is right in exactly one of
-four questions.
+four questions. ``pairs``: every question has a twin, see `gym_qa.questions.twins`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gym_qa.dice import by_chance
 from gym_qa.errors import GymQAError
 from gym_qa.questions.questions import Question
 from gym_qa.questions.schedule import OPTIONS
-
-BALANCES = ("none", "letters", "answers")
+from gym_qa.questions.twins import paired
 
 #: One class in one option set: questions per answer letter, and how many of each are asked.
 _Cell = tuple[list[list[Question]], list[int]]
@@ -25,14 +24,16 @@ def balanced(questions: Sequence[Question], balance: str, seed: int = 0) -> list
 
     Args:
         questions: all that could be asked.
-        balance: ``none``, ``letters`` or ``answers``.
+        balance: a key of `BALANCES`.
         seed: decides between questions that serve equally well.
     """
     if balance not in BALANCES:
         raise GymQAError(f"balance {balance!r}: expected one of {', '.join(BALANCES)}")
-    if balance == "none":
-        return list(questions)
-    cells = _cells(questions, balance == "answers", seed)
+    return BALANCES[balance](questions, seed)
+
+
+def _evened(questions: Sequence[Question], by_class: bool, seed: int) -> list[Question]:
+    cells = _cells(questions, by_class, seed)
     tally = [0] * OPTIONS
     for block in sorted(cells, key=lambda block: _slack(cells[block])):  # the least free to choose first
         size = min(sum(map(len, stock)) for stock, _ in cells[block])
@@ -94,3 +95,11 @@ def _drop_round(blocks: list[list[_Cell]], tally: list[int]) -> None:
     for (_, taken), letter in zip(block, plan(block)[1], strict=True):
         taken[letter] -= 1
         tally[letter] -= 1
+
+
+BALANCES: dict[str, Callable[[Sequence[Question], int], list[Question]]] = {
+    "none": lambda questions, seed: list(questions),
+    "letters": lambda questions, seed: _evened(questions, False, seed),
+    "answers": lambda questions, seed: _evened(questions, True, seed),
+    "pairs": paired,
+}

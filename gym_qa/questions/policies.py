@@ -2,7 +2,7 @@
 
 A policy is one of `GROUPINGS`, alone or followed by ``+frequency-matched``; ``frequency-matched`` alone is
 ``uniform+frequency-matched``. Frequency-matched policies, and ``one-attribute`` always, take their options
-from a schedule (see `gym_qa.questions.schedule`) and not by free draws.
+from a schedule (see `gym_qa.questions.schedule`) and not by free draws; so do ``twins``, which have two.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Grouping:
             ones do not hold enough different names.
         groups: sets of classes that may all stand beside one another, for the schedule.
         always_scheduled: free draws would give the answer away.
+        options: in a question.
         remarks: what to say of a file in which these labels are asked about.
     """
 
@@ -37,6 +38,7 @@ class Grouping:
     groups: Callable[[Classes, Sequence[Hashable]], list[list[int]]]
     always_scheduled: bool = False
     remarks: Callable[[Classes, Collection[int]], Iterable[str]] = lambda classes, asked: ()
+    options: int = OPTIONS
 
 
 def _event(action: ActionClass) -> Hashable:
@@ -92,41 +94,55 @@ def _adopt(rest: list[int], groups: list[list[int]], classes: Classes) -> list[i
     return orphans
 
 
-def _lines(classes: Classes, meanings: Sequence[Hashable]) -> list[list[int]]:
+def _lines(size: int) -> Callable[[Classes, Sequence[Hashable]], list[list[int]]]:
     """Classes of one event that agree in all attributes but one: any two of them differ in that one alone.
 
     A question whose wrong options each differed from the right one in another attribute would show the right
-    one as the one all others resemble; on a line no option is in the middle.
+    one as the one all others resemble; on a line of ``size`` or more no option is in the middle.
     """
-    lines: dict[Hashable, list[int]] = defaultdict(list)
-    for label, action in enumerate(classes):
-        attributes = parse_attributes(action.name)
-        if attributes is None:
-            continue
-        for free in ATTRIBUTES:
-            fixed = tuple(getattr(attributes, name) for name in ("family", *ATTRIBUTES) if name != free)
-            lines[action.event, free, fixed].append(label)
-    return [line for line in lines.values() if len({meanings[label] for label in line}) >= OPTIONS]
+
+    def groups(classes: Classes, meanings: Sequence[Hashable]) -> list[list[int]]:
+        lines: dict[Hashable, list[int]] = defaultdict(list)
+        for label, action in enumerate(classes):
+            attributes = parse_attributes(action.name)
+            if attributes is None:
+                continue
+            for free in ATTRIBUTES:
+                fixed = tuple(getattr(attributes, name) for name in ("family", *ATTRIBUTES) if name != free)
+                lines[action.event, free, fixed].append(label)
+        return [line for line in lines.values() if len({meanings[label] for label in line}) >= size]
+
+    return groups
 
 
-def _attributes_read(classes: Classes, asked: Collection[int]) -> Iterable[str]:
-    """Which classes one-attribute questions leave out, and why."""
-    unread = [action.name for action in classes if parse_attributes(action.name) is None]
-    yield (
-        f"attributes are read from {len(classes) - len(unread)} of {len(classes)} class names"
-        + (f", not from: {'; '.join(unread)}" if unread else "")
-        + f"; {len(asked)} classes stand with three others that differ in one and the same attribute"
-    )
+def _attributes_read(beside: str) -> Callable[[Classes, Collection[int]], Iterable[str]]:
+    """Which classes are left out by questions whose options differ in one attribute, and why."""
+
+    def remarks(classes: Classes, asked: Collection[int]) -> Iterable[str]:
+        unread = [action.name for action in classes if parse_attributes(action.name) is None]
+        yield (
+            f"attributes are read from {len(classes) - len(unread)} of {len(classes)} class names"
+            + (f", not from: {'; '.join(unread)}" if unread else "")
+            + f"; {len(asked)} classes stand with {beside} in one and the same attribute"
+        )
+
+    return remarks
 
 
 GROUPINGS: dict[str, Grouping] = {
     "uniform": _by(_all),
     "same-event": _by(_event, _all),
     "same-set": _by(_set, _event, _all),
-    "one-attribute": Grouping(lambda classes, label: [], _lines, True, _attributes_read),
+    "one-attribute": Grouping(
+        lambda classes, label: [], _lines(OPTIONS), True, _attributes_read("three others that differ")
+    ),
+    "twins": Grouping(
+        lambda classes, label: [], _lines(2), True, _attributes_read("another that differs"), options=2
+    ),
 }
 
-POLICIES = (*GROUPINGS, FREQUENCY, *(f"{name}+{FREQUENCY}" for name in GROUPINGS))
+FREE = tuple(name for name, grouping in GROUPINGS.items() if not grouping.always_scheduled)
+POLICIES = (*GROUPINGS, FREQUENCY, *(f"{name}+{FREQUENCY}" for name in FREE))
 
 
 @dataclass(frozen=True)
@@ -148,6 +164,13 @@ class Policy:
         grouping = GROUPINGS[parts[0]]
         return cls(name, grouping, len(parts) == 2 or grouping.always_scheduled)
 
+    @property
+    def balances(self) -> tuple[str, ...]:
+        """What its questions can be balanced for, see `gym_qa.questions.balance`; the strictest last."""
+        if self.grouping.options == 2:
+            return ("pairs",)
+        return ("letters", "answers") if self.scheduled else ("letters",)
+
     def option_sets(
         self,
         classes: Classes,
@@ -166,7 +189,7 @@ class Policy:
         for group in groups:
             shares = {label: reference.get(label, 0) // memberships[label] for label in group}
             ordered = [label for label in order if label in group]
-            for block, weight in schedule(ordered, shares, meanings):
+            for block, weight in schedule(ordered, shares, meanings, self.grouping.options):
                 for label in block:
                     sets[label].append((block, weight))
         return dict(sets)

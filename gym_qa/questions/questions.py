@@ -44,6 +44,7 @@ class Question:
             light. Empty where unknown.
         dataset: name of the data set; empty where unknown.
         frame_length: frames in the trimmed clip; 0 where unknown.
+        pair: what it shares with the question that it counts together with; empty where it counts alone.
     """
 
     id: str
@@ -58,6 +59,12 @@ class Question:
     source: str = ""
     dataset: str = ""
     frame_length: int = 0
+    pair: str = ""
+
+    def as_row(self) -> dict[str, object]:
+        """A line of the question file; a question that counts alone has no ``pair`` there."""
+        row = asdict(self)
+        return row if self.pair else {key: value for key, value in row.items() if key != "pair"}
 
 
 @dataclass(frozen=True)
@@ -102,11 +109,10 @@ class QuestionBuilder:
         if wording not in (*WORDINGS, VARIED):
             raise GymQAError(f"wording {wording!r}: expected one of {', '.join((*WORDINGS, VARIED))}")
         meanings = [meaning(action.name) for action in classes]
-        if len(set(meanings)) < OPTIONS:
-            raise GymQAError(
-                f"{len(set(meanings))} different class names: a question needs at least {OPTIONS}"
-            )
         parsed = Policy.parse(policy)
+        size = parsed.grouping.options
+        if len(set(meanings)) < size:
+            raise GymQAError(f"{len(set(meanings))} different class names: a question needs at least {size}")
         sets: Mapping[int, list[Weighted]] = {}
         if parsed.scheduled:
             order = sorted(
@@ -115,7 +121,7 @@ class QuestionBuilder:
             sets = parsed.option_sets(classes, meanings, reference or {}, order)
         if parsed.scheduled and not sets:
             raise GymQAError(
-                f"policy {policy!r}: no {OPTIONS} classes fit together under it; use another or more classes"
+                f"policy {policy!r}: no {size} classes fit together under it; use another or more classes"
             )
         return cls(classes, parsed, seed, sets, meanings, wording, distinct, dataset)
 
@@ -125,7 +131,7 @@ class QuestionBuilder:
         others = self._scheduled(clip.label, dice) if self.policy.scheduled else self._drawn(clip.label, dice)
         if others is None:
             return None
-        answer = dice.below(OPTIONS)
+        answer = dice.below(self.policy.grouping.options)
         labels = (*others[:answer], clip.label, *others[answer:])
         texts = DATASETS[self.dataset].wordings
         key = list(texts)[dice.below(len(texts))] if self.wording == VARIED else self.wording
@@ -186,12 +192,17 @@ def build_questions(
 
 def write_questions(path: Path, questions: Iterable[Question]) -> None:
     """Write a question file: one JSON object a line."""
-    write_json_lines(path, (asdict(question) for question in questions))
+    write_json_lines(path, (question.as_row() for question in questions))
 
 
 def read_questions(path: Path) -> list[Question]:
     """Read a question file. Raises `GymQAError` naming the line and key of anything amiss."""
-    questions = [question_from(row, f"{path}, line {line}") for line, row in read_json_lines(path)]
+    return questions_from([(f"{path}, line {line}", row) for line, row in read_json_lines(path)], path)
+
+
+def questions_from(rows: Iterable[tuple[str, Any]], path: Path) -> list[Question]:
+    """Questions of a file's rows, each with its place. Raises `GymQAError` as `read_questions` does."""
+    questions = [question_from(row, place) for place, row in rows]
     if not questions:
         raise GymQAError(f"{path}: no question in it; expected one JSON object a line")
     ids: set[str] = set()
@@ -228,9 +239,12 @@ def question_from(row: Any, place: str) -> Question:
         raise GymQAError(f"{place}, key 'option_labels': expected a list of int, got {labels!r}")
     if labels and len(labels) != len(options):
         raise GymQAError(f"{place}, key 'option_labels': expected {len(options)} of them, got {len(labels)}")
-    source, dataset, length = row.get("source") or "", row.get("dataset") or "", row.get("frame_length") or 0
-    if not isinstance(source, str) or not isinstance(dataset, str) or type(length) is not int or length < 0:
-        raise GymQAError(f"{place}: expected source and dataset as text and frame_length as int from 0")
+    source, dataset, pair = (row.get(key) or "" for key in ("source", "dataset", "pair"))
+    length = row.get("frame_length") or 0
+    if not all(isinstance(text, str) for text in (source, dataset, pair)):
+        raise GymQAError(f"{place}: expected source, dataset and pair as text")
+    if type(length) is not int or length < 0:
+        raise GymQAError(f"{place}: expected frame_length as int from 0")
     return Question(
         row["id"],
         row["video"],
@@ -244,4 +258,5 @@ def question_from(row: Any, place: str) -> Question:
         source,
         dataset,
         length,
+        pair,
     )

@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from string import ascii_uppercase
 
-from gym_qa.audit.audit import audit, load_labelled
+from gym_qa.audit.audit import audit
+from gym_qa.audit.labelled import load_labelled
 from gym_qa.datasets.table import read_classes
 from gym_qa.questions.attributes import parse_attributes
 from gym_qa.questions.matching import check_classes
@@ -98,7 +99,7 @@ class QuestionSet:
         classes = self.file.parent / "classes.json"
         known = read_classes(classes) if classes.is_file() else None
         counts, training = load_labelled(self.labelled, known) if self.labelled else (None, None)
-        found = audit(self.questions, counts, known, training)
+        found = audit(self.questions, counts, known, training, MODEL_FREE)
         rows = []
         for score in map(found.score, MODEL_FREE):
             if score.accuracy is None:
