@@ -33,6 +33,11 @@ def chosen_logits(causal: PreTrainedModel, chosen: Tensor, exact: bool, **inputs
             one another in bfloat16 (the letters of the options: 8 bits are too few for them) is not equal.
         inputs: of the model.
     """
+    return chosen_outputs(causal, chosen, exact, **inputs, use_cache=False)[0]
+
+
+def chosen_outputs(causal: PreTrainedModel, chosen: Tensor, exact: bool, **inputs: Any) -> tuple[Tensor, Any]:
+    """The same with everything that the model returns, such as its cache."""
     head: nn.Module | None = causal.get_output_embeddings()
     if head is None:
         raise SefarMLLMError(f"{type(causal).__name__} has no output head: it is no language model")
@@ -53,11 +58,12 @@ def chosen_logits(causal: PreTrainedModel, chosen: Tensor, exact: bool, **inputs
 
     head.forward = over_chosen  # type: ignore[method-assign]
     try:
-        logits: Tensor = causal(**inputs, use_cache=False).logits
+        outputs = causal(**inputs)
     finally:
         restore()
     # A family may multiply with the head's weight by itself; then it has done so at every position.
-    return (logits[0] if narrowed else logits[chosen]).float()
+    logits: Tensor = outputs.logits[0] if narrowed else outputs.logits[chosen]
+    return logits.float(), outputs
 
 
 def in_float32(head: nn.Module, rows: Tensor) -> Tensor:
