@@ -116,12 +116,12 @@ def test_measures_by_hand():
     predicted = torch.tensor([0, 0, 1, 1, 2, 0])
     scores = torch.full((6, 3), 0.1).scatter(1, predicted[:, None], 0.8)
     found = measures(scores, labels, classes)
-    assert found["top1"]["accuracy"] == pytest.approx(4 / 6)
-    assert found["top5"]["accuracy"] == 1
-    assert found["mean_class"]["accuracy"] == pytest.approx((2 / 3 + 1 + 1 / 2) / 3)
-    assert found["mean_class"]["low"] < found["mean_class"]["accuracy"] < found["mean_class"]["high"]
-    assert [(g["key"], g["correct"], g["n"]) for g in found["events"]] == [("FX", 1, 1), ("UB", 3, 5)]
-    assert [(g["key"], g["correct"], g["n"]) for g in found["sets"]] == [
+    assert found.top1.accuracy == pytest.approx(4 / 6)
+    assert found.top5.accuracy == 1
+    assert found.mean_class.accuracy == pytest.approx((2 / 3 + 1 + 1 / 2) / 3)
+    assert found.mean_class.low < found.mean_class.accuracy < found.mean_class.high
+    assert [(g.key, g.correct, g.n) for g in found.events] == [("FX", 1, 1), ("UB", 3, 5)]
+    assert [(g.key, g.correct, g.n) for g in found.sets] == [
         ("21", 1, 1),
         ("41", 2, 3),
         ("42", 1, 2),
@@ -129,7 +129,7 @@ def test_measures_by_hand():
     assert confusion_counts(predicted, labels, 3).tolist() == [[2, 1, 0], [0, 1, 0], [1, 0, 1]]
     assert class_order(classes) == [0, 2, 1]
     without = measures(scores, labels, [ClassInfo(c.name) for c in classes])
-    assert without["events"] == without["sets"] == []
+    assert without.events == without.sets == []
 
 
 def test_the_interval_of_the_class_mean_holds_the_truth_as_often_as_it_says():
@@ -142,8 +142,8 @@ def test_the_interval_of_the_class_mean_holds_the_truth_as_often_as_it_says():
     for _ in range(400):
         right = torch.from_numpy(rng.random(len(labels)) < np.repeat(truth, sizes))
         scores = torch.nn.functional.one_hot(torch.where(right, labels, (labels + 1) % 5), 5).float()
-        found = measures(scores, labels, classes)["mean_class"]
-        held += found["low"] <= np.mean(truth) <= found["high"]
+        found = measures(scores, labels, classes).mean_class
+        held += found.low <= np.mean(truth) <= found.high
     assert 0.92 <= held / 400 <= 0.98
 
 

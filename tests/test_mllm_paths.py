@@ -75,8 +75,8 @@ def test_four_bit(lesson, tmp_path):
         )
         for k in range(2)
     ]
-    assert metrics[0]["n"] == 24
-    assert metrics[0]["accuracy_by_score"] == metrics[1]["accuracy_by_score"]
+    assert metrics[0].n == 24
+    assert metrics[0].accuracy_by_score == metrics[1].accuracy_by_score
 
 
 @torch.no_grad()

@@ -26,7 +26,8 @@ from encoder.training.config import TrainConfig
 from gym_qa.questions.questions import Question
 from sefar_mllm.cli import main
 from sefar_mllm.doctor.self_test import small_vicuna
-from sefar_mllm.model.checkpoint import ADAPTER_WEIGHTS, CONFIG, PROJECTOR_WEIGHTS
+from sefar_mllm.model.checkpoint import ADAPTER_WEIGHTS, PROJECTOR_WEIGHTS
+from sefar_mllm.model.manifest import CONFIG
 from sefar_mllm.model.mllm import SefarMLLM
 
 ROOT = Path(__file__).parents[1]

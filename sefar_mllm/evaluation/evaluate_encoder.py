@@ -6,10 +6,11 @@ import csv
 import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -31,7 +32,8 @@ from encoder.visual.sefar import load_sefar
 from gym_qa.datasets.cliplist import path_cell
 from sefar_mllm.evaluation.confusion_picture import confusion_counts, save_confusion
 from sefar_mllm.files import write_whole
-from sefar_mllm.statistics import accuracy_by, wilson_interval
+from sefar_mllm.report.tables import percent
+from sefar_mllm.statistics import GroupAccuracy, accuracy_by, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,79 @@ def open_networks(folder: Path) -> dict[str, SefarEncoder]:
     return {folder.resolve().name: load_sefar(folder)}
 
 
-def evaluate_encoder(config: EvaluateEncoderConfig) -> dict[str, Any]:
-    """Run the verb.
+@dataclass(frozen=True)
+class Share:
+    """An accuracy with its 95 % interval; fractions."""
 
-    Returns:
-        The contents of ``results.json``; accuracies are fractions.
+    accuracy: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{percent(self.accuracy)} ({percent(self.low)}–{percent(self.high)})"
+
+
+@dataclass(frozen=True)
+class ClassAccuracy(GroupAccuracy):
+    """Accuracy of the clips of a class; its key is the label."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measures:
+    """How often a network is right.
+
+    Intervals are Wilson's; that of ``mean_class`` puts the classes' Wilson intervals together (square and
+    add, Newcombe 1998).
+
+    Attributes:
+        top1: the likeliest class is the right one.
+        top5: the right class is among the five likeliest.
+        mean_class: mean of the classes' accuracies.
+        classes: of each class that occurs.
+        events: of each event that occurs; empty where no class says its own.
+        sets: the same for sets.
+    """
+
+    top1: Share
+    top5: Share
+    mean_class: Share
+    classes: list[ClassAccuracy]
+    events: list[GroupAccuracy]
+    sets: list[GroupAccuracy]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderResults:
+    """The contents of ``results.json``.
+
+    Attributes:
+        networks: measures of each network.
+        n: clips.
+        settings: the options as JSON values.
+        versions: of the libraries.
+    """
+
+    networks: dict[str, Measures]
+    n: int
+    settings: dict[str, object]
+    versions: dict[str, str]
+
+    def __str__(self) -> str:
+        """The headline accuracies in per cent, one line a network."""
+        lines = []
+        for name, found in self.networks.items():
+            parts = f"top-1 {found.top1}, top-5 {found.top5}, mean of classes {found.mean_class}"
+            lines.append(f"{name}: {parts} % of {self.n} clips (95 % interval)")
+            if found.events:
+                groups = (f"{group.key} {percent(group.accuracy)}" for group in found.events)
+                lines.append(f"  by event: {', '.join(groups)}")
+        return "\n".join(lines)
+
+
+def evaluate_encoder(config: EvaluateEncoderConfig) -> EncoderResults:
+    """Run the verb. Returns what ``results.json`` holds.
 
     Raises:
         EncoderError: An encoder, a clip list or a video is at fault, or they do not fit together.
@@ -131,15 +201,15 @@ def evaluate_encoder(config: EvaluateEncoderConfig) -> dict[str, Any]:
             scores, labels, names = predict(networks, shown, accelerator, config.crops)
     finally:
         AcceleratorState._reset_state()
-    results = {
-        "networks": {name: measures(score, labels, classes) for name, score in scores.items()},
-        "n": len(labels),
-        "settings": json.loads(json.dumps(asdict(config), default=str)),
-        "versions": {"sefar-mllm": version("sefar-mllm"), "torch": torch.__version__},
-    }
+    results = EncoderResults(
+        networks={name: measures(score, labels, classes) for name, score in scores.items()},
+        n=len(labels),
+        settings=json.loads(json.dumps(asdict(config), default=str)),
+        versions={"sefar-mllm": version("sefar-mllm"), "torch": torch.__version__},
+    )
     if accelerator.is_main_process:
         _write(config.output, results, scores, labels, names, classes)
-        print(summary(results))
+        print(results)
     return results
 
 
@@ -152,18 +222,13 @@ def _check_classes(network: SefarEncoder, classes: list[ClassInfo], folder: Path
         )
 
 
-def measures(scores: Tensor, labels: Tensor, classes: list[ClassInfo]) -> dict[str, Any]:
-    """Accuracies with 95 % intervals, as fractions.
+def measures(scores: Tensor, labels: Tensor, classes: list[ClassInfo]) -> Measures:
+    """Accuracies with 95 % intervals.
 
     Args:
         scores: Probabilities ``(n, C)``.
         labels: ``(n,)``.
         classes: The ``C`` classes.
-
-    Returns:
-        ``top1``, ``top5`` and ``mean_class`` as ``{"accuracy", "low", "high"}``; lists ``events``, ``sets``
-        and ``classes`` with such an entry for each that occurs. Intervals are Wilson's; that of
-        ``mean_class`` puts the classes' Wilson intervals together (square and add, Newcombe 1998).
     """
     top = scores.topk(min(5, scores.shape[1]), dim=1).indices == labels[:, None]
     right, among_five = top[:, 0].tolist(), top.any(1).tolist()
@@ -171,48 +236,33 @@ def measures(scores: Tensor, labels: Tensor, classes: list[ClassInfo]) -> dict[s
     per_class = accuracy_by(right, labels.tolist())
     n = len(per_class)
     mean = sum(c.accuracy for c in per_class) / n
-    found: dict[str, Any] = {
-        "top1": _proportion(right),
-        "top5": _proportion(among_five),
-        "mean_class": {
-            "accuracy": mean,
-            "low": mean - math.sqrt(sum((c.accuracy - c.low) ** 2 for c in per_class)) / n,
-            "high": mean + math.sqrt(sum((c.high - c.accuracy) ** 2 for c in per_class)) / n,
-        },
-        "classes": [{**asdict(c), "name": classes[int(c.key)].name} for c in per_class],
-    }
-    for name, keys in (("events", [c.event for c in shown]), ("sets", [c.set for c in shown])):
-        # Where only some classes say theirs, the others stand together.
-        texts = [str(key or "none") for key in keys]
-        found[name] = [asdict(group) for group in accuracy_by(right, texts)] if set(texts) != {"none"} else []
-    return found
+    return Measures(
+        top1=_share(right),
+        top5=_share(among_five),
+        mean_class=Share(
+            mean,
+            mean - math.sqrt(sum((c.accuracy - c.low) ** 2 for c in per_class)) / n,
+            mean + math.sqrt(sum((c.high - c.accuracy) ** 2 for c in per_class)) / n,
+        ),
+        classes=[ClassAccuracy(**asdict(c), name=classes[int(c.key)].name) for c in per_class],
+        events=_groups(right, [c.event for c in shown]),
+        sets=_groups(right, [c.set for c in shown]),
+    )
 
 
-def _proportion(right: list[bool]) -> dict[str, float]:
-    low, high = wilson_interval(sum(right), len(right))
-    return {"accuracy": sum(right) / len(right), "low": low, "high": high}
+def _share(right: list[bool]) -> Share:
+    return Share(sum(right) / len(right), *wilson_interval(sum(right), len(right)))
 
 
-def summary(results: dict[str, Any]) -> str:
-    """The headline accuracies in per cent, one line a network."""
-    lines = []
-    for name, found in results["networks"].items():
-        parts = [
-            "{} {:.1f} ({:.1f}–{:.1f})".format(
-                title, *(100 * found[key][k] for k in ("accuracy", "low", "high"))
-            )
-            for key, title in (("top1", "top-1"), ("top5", "top-5"), ("mean_class", "mean of classes"))
-        ]
-        lines.append(f"{name}: {', '.join(parts)} % of {results['n']} clips (95 % interval)")
-        groups = [f"{g['key']} {100 * g['accuracy']:.1f}" for g in found["events"]]
-        if groups:
-            lines.append(f"  by event: {', '.join(groups)}")
-    return "\n".join(lines)
+def _groups(right: list[bool], keys: Sequence[str | int | None]) -> list[GroupAccuracy]:
+    """Where only some classes say their key, the others stand together; where none does, nothing."""
+    texts = [str(key or "none") for key in keys]
+    return accuracy_by(right, texts) if set(texts) != {"none"} else []
 
 
 def _write(
     folder: Path,
-    results: dict[str, Any],
+    results: EncoderResults,
     scores: dict[str, Tensor],
     labels: Tensor,
     names: list[str],
@@ -234,7 +284,7 @@ def _write(
         writer.writerow([path_cell(clip), int(labels[i]), *cells])
     write_whole(folder / "predictions.csv", table.getvalue())
     for name, score in scores.items():
-        title = f"{name}: {100 * results['networks'][name]['top1']['accuracy']:.1f} % of {len(names)} clips"
+        title = f"{name}: {percent(results.networks[name].top1.accuracy)} % of {len(names)} clips"
         counts = confusion_counts(score.argmax(1), labels, len(classes))
         save_confusion(folder / f"confusion-{name}.png", {title: counts}, classes)
-    write_json(folder / "results.json", results)
+    write_json(folder / "results.json", asdict(results))

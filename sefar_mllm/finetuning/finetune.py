@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
@@ -164,10 +163,10 @@ def build_model(
         location = str(store.facts.get("location", located(name)))
         encoder = EncoderIdentity(name, store.fingerprint, store.dim, store.num_tokens, location)
     settings = MLLMConfig(config.language_model, config.quantization, config.prompt, projector, encoder)
-    before = None if start is None else read_options(config.output)
-    frame = None if before is None else Frame(**before["frame"])  # as on the day the run began
+    before = None if start is None else RunRecord.read(config.output)
+    frame = None if before is None else before.frame  # as on the day the run began
     model = SefarMLLM.build(settings, config.lora, dtype, device, frame)
-    if before is not None and before["base"] != model.base:
+    if before is not None and before.base != model.base:
         raise SefarMLLMError(
             f"{config.output}: the interrupted run was of another language model than "
             f"{config.language_model!r} is now; put that one back, or set resume: false"
@@ -189,8 +188,8 @@ def last_checkpoint(config: FinetuneConfig) -> Path | None:
     whole = [file.parent for file in (config.output / "steps").glob("checkpoint-*/trainer_state.json")]
     if not whole:
         return None
-    before = read_options(config.output)["options"]
-    now = options(config)
+    before = RunRecord.read(config.output).options
+    now = as_json(config)
     changed = sorted(name for name in now if name != "resume" and before.get(name) != now[name])
     if changed:
         raise SefarMLLMError(
@@ -200,14 +199,32 @@ def last_checkpoint(config: FinetuneConfig) -> Path | None:
     return max(whole, key=lambda folder: int(folder.name.split("-")[1]))
 
 
-def options(config: FinetuneConfig) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What options.json keeps of a run, for one that goes on from it.
+
+    Attributes:
+        options: the settings as JSON values.
+        versions: of Python and the libraries.
+        frame: what stands around the words of its prompts.
+        base: fingerprint of the language model's own weights.
+    """
+
+    options: dict[str, object]
+    versions: dict[str, str]
+    frame: Frame
+    base: str
+
+    @classmethod
+    def read(cls, output: Path) -> RunRecord:
+        """What `prepare_output` wrote."""
+        values = json.loads((output / "options.json").read_text(encoding="utf-8"))
+        return cls(**{**values, "frame": Frame(**values["frame"])})
+
+
+def as_json(config: FinetuneConfig) -> dict[str, object]:
     """The settings as JSON values."""
-    return json.loads(json.dumps(asdict(config), default=str))
-
-
-def read_options(output: Path) -> dict[str, Any]:
-    """What `prepare_output` wrote."""
-    return json.loads((output / "options.json").read_text(encoding="utf-8"))
+    return dict(json.loads(json.dumps(asdict(config), default=str)))
 
 
 def prepare_output(config: FinetuneConfig, start: Path | None, model: SefarMLLM) -> None:
@@ -219,10 +236,10 @@ def prepare_output(config: FinetuneConfig, start: Path | None, model: SefarMLLM)
     lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True) if kept else []
     metrics.write_text("".join(line for line in lines if json.loads(line)["step"] <= done), encoding="utf-8")
     versions = {name: version(name) for name in ("torch", "transformers", "peft", "accelerate")}
-    values = {
-        "options": options(config),
-        "versions": {"python": platform.python_version(), **versions},
-        "frame": asdict(model.prompter.frame),
-        "base": model.base,
-    }
-    write_json(config.output / "options.json", values)
+    record = RunRecord(
+        options=as_json(config),
+        versions={"python": platform.python_version(), **versions},
+        frame=model.prompter.frame,
+        base=model.base,
+    )
+    write_json(config.output / "options.json", asdict(record))

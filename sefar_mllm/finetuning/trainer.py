@@ -27,8 +27,9 @@ from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.finetuning.dataset import collate
 from sefar_mllm.inference.multiple_choice import score_questions
 from sefar_mllm.inference.score_rules import SCORE_RULES, choose, deciding_rule
-from sefar_mllm.model.checkpoint import ADAPTER_WEIGHTS, read_config
+from sefar_mllm.model.checkpoint import ADAPTER_WEIGHTS
 from sefar_mllm.model.features import Features
+from sefar_mllm.model.manifest import Manifest
 from sefar_mllm.model.mllm import SefarMLLM
 from sefar_mllm.model.sharding import outer_weights, put_trained, trained_state
 
@@ -191,10 +192,10 @@ def load_trained(model: SefarMLLM, folder: Path) -> None:
     Raises:
         SefarMLLMError: when the checkpoint is broken or was made with other settings.
     """
-    config, _ = read_config(folder)
-    if config != model.settings:
+    settings = Manifest.read(folder).settings
+    if settings != model.settings:
         raise SefarMLLMError(
-            f"{folder}: made with other settings ({config}) than this run's ({model.settings})"
+            f"{folder}: made with other settings ({settings}) than this run's ({model.settings})"
         )
     state: dict[str, Tensor] = {}
     if isinstance(model.language_model, PeftModel):

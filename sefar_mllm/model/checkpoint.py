@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from projector.build import ProjectorSpec, load_projector, save_projector
+from projector.build import load_projector, save_projector
 from projector.errors import ProjectorError
 from projector.standardize import Standardize
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.model.base_model import fingerprint
-from sefar_mllm.model.config import EncoderIdentity, MLLMConfig
+from sefar_mllm.model.config import MLLMConfig
 from sefar_mllm.model.frame import Frame
 from sefar_mllm.model.kept_tokenizer import save_tokenizer
 from sefar_mllm.model.language_model import EMBEDDED, EMBEDDED_ON_HUB, load_language_model, load_tokenizer
 from sefar_mllm.model.lora import load_lora
-from sefar_mllm.model.places import find_encoder, find_language_model, seen_from
-from sefar_mllm.model.prompts import PromptConfig, Prompter
+from sefar_mllm.model.manifest import CONFIG, MERGED, Manifest, digest
+from sefar_mllm.model.prompts import Prompter
 
-FORMAT = 2
-CONFIG, ADAPTER, TOKENIZER = "sefar_mllm.json", "adapter", "tokenizer"
+ADAPTER, TOKENIZER = "adapter", "tokenizer"
 ADAPTER_WEIGHTS = f"{ADAPTER}/adapter_model.safetensors"
 PROJECTOR_WEIGHTS = "projector.safetensors"
-MERGED = "."  # the name of a language model that stands in the checkpoint itself
 
 
 @dataclass
@@ -61,20 +55,11 @@ class Parts:
         return Prompter(tokenizer, self.settings.prompt, video_tokens, frame=self.frame).probe()
 
 
-def architecture(model: PreTrainedModel) -> dict[str, Any]:
+def architecture(model: PreTrainedModel) -> dict[str, int | str]:
     """What a language model must have in common with the one an adapter was trained on."""
     config = model.config.get_text_config()
     names = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size")
     return {name: getattr(config, name) for name in names}
-
-
-def digest(file: Path) -> str:
-    """SHA-256 of a file."""
-    sha = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            sha.update(block)
-    return sha.hexdigest()
 
 
 def save_parts(parts: Parts, folder: Path, state: dict[str, Tensor] | None = None) -> None:
@@ -108,20 +93,15 @@ def save_parts(parts: Parts, folder: Path, state: dict[str, Tensor] | None = Non
         files.append(PROJECTOR_WEIGHTS)
     save_tokenizer(parts.tokenizer, folder / TOKENIZER, parts.probe)
     merged = settings.language_model == MERGED
-    values = {
-        "format": FORMAT,
-        **asdict(settings),
-        "frame": asdict(frame),
-        "probe": parts.probe(parts.tokenizer),
-        "base": fingerprint(str(folder)) if merged else parts.base or fingerprint(settings.language_model),
-        "seen_from_here": seen_from(folder, settings),
-        "architecture": architecture(parts.causal),
-        "sha256": {name: digest(folder / name) for name in files},
-        "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
-    }
-    partial_config = folder / f"{CONFIG}.tmp"
-    partial_config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial_config, folder / CONFIG)
+    Manifest(
+        settings=settings,
+        frame=frame,
+        probe=parts.probe(parts.tokenizer),
+        base=fingerprint(str(folder)) if merged else parts.base or fingerprint(settings.language_model),
+        architecture=architecture(parts.causal),
+        sha256={name: digest(folder / name) for name in files},
+        versions={name: version(name) for name in ("torch", "transformers", "peft")},
+    ).write(folder)
 
 
 def part(state: dict[str, Tensor] | None, prefix: str) -> dict[str, Tensor] | None:
@@ -129,52 +109,6 @@ def part(state: dict[str, Tensor] | None, prefix: str) -> dict[str, Tensor] | No
     if state is None:
         return None
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-
-
-def read_config(folder: Path) -> tuple[MLLMConfig, dict[str, Any]]:
-    """A checkpoint's configuration, and the file's whole content.
-
-    Folders that are no longer where they were are looked for where they were seen from the checkpoint.
-
-    Raises:
-        SefarMLLMError: when ``folder`` is no checkpoint, or its weights are not those saved with it.
-    """
-    file = folder / CONFIG
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        if values["format"] != FORMAT:
-            raise SefarMLLMError(
-                f"{file}: of format {values['format']}, expected {FORMAT}: prompts have changed since it was "
-                "trained; fine-tune again"
-            )
-        seen, encoder, projector = values["seen_from_here"], values["encoder"], values["projector"]
-        if encoder is not None:
-            encoder["location"] = find_encoder(encoder["location"], folder, seen.get("encoder"))
-        config = MLLMConfig(
-            language_model=find_language_model(values["language_model"], folder, seen.get("language_model")),
-            quantization=values["quantization"],
-            prompt=PromptConfig(**values["prompt"]),
-            projector=None if projector is None else ProjectorSpec(**projector),
-            encoder=None if encoder is None else EncoderIdentity(**encoder),
-        )
-        recorded = dict(values["sha256"])
-        values["frame"] = Frame(**values["frame"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SefarMLLMError(
-            f"{file}: not a readable checkpoint ({type(error).__name__}: {error}); "
-            "name a folder that fine-tuning wrote"
-        ) from error
-    for name, expected in recorded.items():
-        if not (folder / name).is_file():
-            raise SefarMLLMError(
-                f"{folder / name}: missing; a checkpoint needs its adapter and its projector"
-            )
-        if digest(folder / name) != expected:
-            raise SefarMLLMError(
-                f"{folder / name}: not the file that was saved with {file.name} (SHA-256 differ); "
-                "adapter, projector and configuration must come from the same run"
-            )
-    return config, values
 
 
 def load_parts(
@@ -191,25 +125,26 @@ def load_parts(
     Raises:
         SefarMLLMError: when a part is missing, or the parts do not belong together.
     """
-    config, values = read_config(folder)
+    manifest = Manifest.read(folder)
+    config = manifest.settings
     name = str(folder) if config.language_model == MERGED else config.language_model
     causal = load_language_model(name, dtype, config.quantization == "nf4", device)
-    if architecture(causal) != values["architecture"]:
+    if architecture(causal) != manifest.architecture:
         raise SefarMLLMError(
-            f"{folder}: was trained on a language model of {values['architecture']}, but "
+            f"{folder}: was trained on a language model of {manifest.architecture}, but "
             f"{config.language_model!r} is now {architecture(causal)}"
         )
     base = fingerprint(name)
-    if base != values["base"]:
+    if base != manifest.base:
         raise SefarMLLMError(
             f"{folder}: was trained on another language model than {name!r} is now (fingerprint of "
-            f"configuration and weights {base}, expected {values['base']}); put that one back, or fine-tune "
+            f"configuration and weights {base}, expected {manifest.base}); put that one back, or fine-tune "
             "on the present one"
         )
     if unpacked and config.quantization == "nf4":
         causal, config = causal.dequantize(), replace(config, quantization="none")
     language_model: PreTrainedModel | PeftModel = causal
-    if ADAPTER_WEIGHTS in values["sha256"]:
+    if ADAPTER_WEIGHTS in manifest.sha256:
         language_model = load_lora(causal, folder / ADAPTER)
     projector = standardize = None
     if config.projector is not None:
@@ -221,11 +156,11 @@ def load_parts(
             raise SefarMLLMError(f"{folder}: the projector is {spec}, but {CONFIG} says {config.projector}")
         projector.to(device)
     tokenizer = load_tokenizer(str(folder / TOKENIZER))
-    parts = Parts(language_model, tokenizer, projector, config, standardize, values["frame"], base)
-    if parts.probe(tokenizer) != values["probe"]:
+    parts = Parts(language_model, tokenizer, projector, config, standardize, manifest.frame, base)
+    if parts.probe(tokenizer) != manifest.probe:
         raise SefarMLLMError(
             f"{folder / TOKENIZER}: writes other token ids than when the model was saved: its files, or "
-            f"Transformers' reading of them, have changed (saved with {values['versions']['transformers']}, "
+            f"Transformers' reading of them, have changed (saved with {manifest.versions['transformers']}, "
             f"this is {version('transformers')}); put the files back or install that version"
         )
     return parts

@@ -13,7 +13,7 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.model.checkpoint import CONFIG, MERGED, read_config
+from sefar_mllm.model.manifest import CONFIG, MERGED, Manifest
 
 PARTS = [CONFIG, "adapter/*", "projector.*", "tokenizer/*", "metrics.jsonl", "options.json"]
 MERGED_PARTS = ["*.json", "*.safetensors", "*.jinja", "*.model"]  # a merged language model stands beside them
@@ -52,7 +52,7 @@ def push(config: PushConfig) -> str:
         SefarMLLMError: when the folder is no whole checkpoint, its language model is a folder of this
             machine, or the Hub refuses.
     """
-    settings, _ = read_config(config.checkpoint)
+    settings = Manifest.read(config.checkpoint).settings
     merged = settings.language_model == MERGED
     if not merged and Path(settings.language_model).expanduser().exists():
         raise SefarMLLMError(

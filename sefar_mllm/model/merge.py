@@ -11,10 +11,10 @@ import torch
 from peft import PeftModel
 
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.model.checkpoint import MERGED, read_config
 from sefar_mllm.model.hub import find_checkpoint
 from sefar_mllm.model.kept_tokenizer import save_tokenizer
 from sefar_mllm.model.language_model import Precision, resolve_dtype
+from sefar_mllm.model.manifest import MERGED, Manifest
 from sefar_mllm.model.mllm import SefarMLLM
 
 
@@ -45,7 +45,7 @@ def merge(config: MergeConfig) -> Path:
     if config.output.exists():
         raise SefarMLLMError(f"{config.output}: exists; name a new folder")
     folder = find_checkpoint(config.checkpoint)
-    packed = read_config(folder)[0].quantization != "none"
+    packed = Manifest.read(folder).settings.quantization != "none"
     model = SefarMLLM.from_pretrained(folder, torch.bfloat16 if packed else torch.float32, unpacked=True)
     if not isinstance(model.language_model, PeftModel):
         raise SefarMLLMError(f"{config.checkpoint}: has no adapter to merge")
