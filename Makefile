@@ -4,6 +4,7 @@ OLDEST ?= .venv-oldest
 SIZE ?= mini
 CLIENTS ?= .venv-clients
 BIN := $(VENV)/bin
+SPREAD := -n 2 --dist loadgroup --no-loadscope-reorder
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test test-slow test-oldest rehearse lint clean help
@@ -28,7 +29,7 @@ demo: $(STAMP)
 	$(BIN)/sefar-mllm demo --size $(SIZE)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(SPREAD) -m "not slow"
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
@@ -45,7 +46,7 @@ test-oldest:
 	VIRTUAL_ENV=$(OLDEST) $(OLDEST)/bin/uv pip install --resolution lowest-direct \
 		--constraint $(OLDEST)/constraints.txt --index-strategy unsafe-best-match -e '.[dev]'
 	VIRTUAL_ENV=$(OLDEST) $(OLDEST)/bin/uv pip install --no-deps -r requirements-assets.txt
-	$(OLDEST)/bin/python -m pytest -m "not slow"
+	$(OLDEST)/bin/python -m pytest $(SPREAD) -m "not slow"
 
 test-clients: $(STAMP)
 	@echo "the tools are installed into $(CLIENTS) (8 GB, some minutes); from PyPI, where VLMEvalKit is to be had"

@@ -5,12 +5,45 @@ One thread a process: the tests' networks are small, and threads beside other pr
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+#: Files that take longest, so that no worker is left with one of them at the end.
+LONGEST = ("test_gym_qa_verbs", "test_rehearsal", "test_mllm_families", "test_encoder_memory", "test_memory")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """For pytest-xdist's ``--dist loadgroup``: one worker has a file's tests, and one those of all files that
+    start processes, so that the server of `processes.py` is needed once."""
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        group = "processes" if hasattr(item.module, "Launch") else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: not hasattr(item.module, "Launch") and 1 + (item.path.stem not in LONGEST))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _finegym_is_read_once() -> Iterator[None]:
+    """FineGym's own annotation takes a second to read; it lies read-only beside the checkout."""
+    from gym_qa_sources import FINEGYM
+
+    from gym_qa.datasets.finegym import Annotation
+
+    read, once = Annotation.read, functools.cache(Annotation.read)
+
+    def reading(path: Path) -> Annotation:
+        return (once if FINEGYM in path.parents else read)(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Annotation, "read", reading)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -119,6 +119,9 @@ def test_names_of_encoders():
         "timm:vit?grid=2": "timm:vit?grid=2",
         "efficientnet-lite0?grid=2": "efficientnet-lite0?grid=2",
     }
+    twice = named_encoders(["J=hf:a/j", "J native=hf:a/j?frames=native", "hf:a/j?frames=native"])
+    assert list(twice) == ["J", "J native", "hf:a/j?frames=native"]
+    assert twice["J native"] == "hf:a/j?frames=native"
     with pytest.raises(SefarMLLMError, match="stands twice"):
         named_encoders(["timm:a", "timm:a"])
     with pytest.raises(SefarMLLMError, match="at least one"):

@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+import transformers
+import vision_models
 import yaml
 from timm.models.vision_transformer import VisionTransformer
 from transformers import AutoConfig
-from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+from encoder.visual.factory import open_encoder
 
 ROOT = Path(__file__).parents[1]
 PLACEHOLDERS = {"NAME", "NAME-OR-FOLDER", "FOLDER"}
-TIMM = {"vit_base_patch16_224.mae", "eva_giant_patch14_clip_224.merged2b"}
+TIMM = {
+    "vit_base_patch16_224.mae",
+    "eva_giant_patch14_clip_224.merged2b",
+    "vit_large_patch16_dinov3.lvd1689m",
+    "vit_pe_core_large_patch14_336.fb",
+}
 STARTING_WEIGHTS = {
     "vit_small_patch16_224.augreg_in21k",
     "vit_base_patch16_224.augreg_in21k",
     "vit_base_patch16_224.orig_in21k_ft_in1k",  # what the released SeFAR-B starts from
 }
-HF = {  # the configuration class of each on the Hub, by its model_type
-    "openai/clip-vit-large-patch14": "clip",
-    "google/siglip-so400m-patch14-384": "siglip",
-    "facebook/dinov2-large": "dinov2",
-    "MCG-NJU/videomae-base": "videomae",
-    "LanguageBind/Video-LLaVA-7B-hf": "video_llava",
+HF = {  # the model_type of each on the Hub, and a tiny one of that kind
+    "openai/clip-vit-large-patch14": ("clip", vision_models.clip),
+    "google/siglip-so400m-patch14-384": ("siglip", vision_models.siglip),
+    "google/siglip2-so400m-patch14-384": ("siglip", vision_models.siglip),
+    "facebook/dinov2-large": ("dinov2", vision_models.dinov2),
+    "facebook/dinov3-vitl16-pretrain-lvd1689m": ("dinov3_vit", vision_models.dinov3),
+    "MCG-NJU/videomae-base": ("videomae", vision_models.videomae),
+    "facebook/vjepa2-vitl-fpc64-256": ("vjepa2", vision_models.vjepa2),
+    "MHRDYN7/videoprism-base-f16r288": ("videoprism_vision_model", vision_models.videoprism),
+    "facebook/pe-av-base-16-frame": ("pe_audio_video", vision_models.pe_audio_video),
+    "LanguageBind/Video-LLaVA-7B-hf": ("video_llava", vision_models.video_llava),
 }
 LANGUAGE_MODELS = {"lmsys/vicuna-7b-v1.5": "llama"}
 
@@ -83,10 +97,29 @@ def test_a_tag_that_timm_does_not_know_would_be_noticed():
 
 
 @pytest.mark.parametrize("name", HF)
-def test_transformers_has_the_vision_model_and_its_processor(name):
-    config = AutoConfig.for_model(HF[name])
-    assert type(config) in MODEL_MAPPING
-    assert IMAGE_PROCESSOR_MAPPING_NAMES[HF[name]]
+def test_transformers_has_the_vision_model_and_its_processor(name, tmp_path):
+    """A tiny model of the same configuration class, saved as it would be on the Hub, gives features."""
+    kind, make = HF[name]
+    if kind == "videoprism_vision_model" and not hasattr(transformers, "VideoPrismVisionModel"):
+        pytest.skip("VideoPrism came with Transformers 5.13")
+    folder = vision_models.saved(make, tmp_path)
+    assert type(AutoConfig.from_pretrained(folder)) is type(AutoConfig.for_model(kind))
+    encoder = open_encoder(f"hf:{folder}")
+    tokens = encoder.encode(encoder.transform(vision_models.frames()))
+    assert tokens.shape == (2, encoder.num_tokens, encoder.dim)
+    assert tokens.isfinite().all()
+    assert tokens.std() > 0
+
+
+@pytest.mark.parametrize("name", sorted(TIMM))
+def test_the_timm_model_gives_features(name, monkeypatch):
+    """At a small width and depth, of random weights."""
+    create = partial(timm.create_model, depth=1, embed_dim=64, num_heads=4)
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: create(name, pretrained=False))
+    encoder = open_encoder(f"timm:{name}")
+    tokens = encoder.encode(encoder.transform(vision_models.frames(t=1, b=1)))
+    assert tokens.shape == (1, 1, 4 * 64)
+    assert tokens.isfinite().all()
 
 
 @pytest.mark.parametrize("name", LANGUAGE_MODELS)

@@ -1,102 +1,41 @@
-"""Vision models of Transformers as visual encoders, on tiny random models made on the spot."""
+"""Vision models of Transformers as visual encoders, on tiny random models made on the spot; videos' apart."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import transformers as hf
+import vision_models
 from encoder_videos import write_direction_set
 from safetensors.torch import load_file, save_file
+from vision_models import (
+    PICTURE,
+    SQUARE,
+    clip,
+    convnext,
+    dinov2,
+    dinov3,
+    frames,
+    registers,
+    siglip,
+    videomae,
+    vit,
+    vit_classifier,
+)
 
 from encoder.errors import EncoderError
 from encoder.features.extract import ExtractConfig, extract
-from encoder.video.elements import TemporalElements
-from encoder.visual.base import pool_grid
 from encoder.visual.factory import open_encoder
-
-SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-PICTURE = {**SIZES, "image_size": 28, "patch_size": 7}
-WORDS = {**SIZES, "vocab_size": 40}
-SQUARE = {"size": {"height": 28, "width": 28}}
-SHORT = {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}
-
-
-def clip() -> tuple:
-    vision = {**PICTURE, "projection_dim": 8}
-    config = hf.CLIPConfig(vision_config=vision, text_config=WORDS, projection_dim=8)
-    return hf.CLIPModel(config), hf.CLIPImageProcessor(**SHORT)
-
-
-def siglip() -> tuple:
-    config = hf.SiglipConfig(vision_config=PICTURE, text_config={**WORDS, "projection_size": 16})
-    return hf.SiglipModel(config), hf.SiglipImageProcessor(**SQUARE)
-
-
-def dinov2() -> tuple:
-    config = hf.Dinov2Config(**PICTURE, mlp_ratio=2)
-    return hf.Dinov2Model(config), hf.BitImageProcessor(**SHORT, do_resize=True, do_center_crop=True)
-
-
-def registers() -> tuple:
-    config = hf.Dinov2WithRegistersConfig(**PICTURE, mlp_ratio=2, num_register_tokens=3)
-    return hf.Dinov2WithRegistersModel(config), hf.BitImageProcessor(**SHORT)
-
-
-def vit() -> tuple:
-    return hf.ViTModel(hf.ViTConfig(**PICTURE)), hf.ViTImageProcessor(**SQUARE)
-
-
-def vit_classifier() -> tuple:
-    """Its checkpoint has no pooling layer."""
-    return hf.ViTForImageClassification(hf.ViTConfig(**PICTURE)), hf.ViTImageProcessor(**SQUARE)
-
-
-def convnext() -> tuple:
-    config = hf.ConvNextConfig(hidden_sizes=[8, 12], depths=[1, 1], num_stages=2, patch_size=4)
-    return hf.ConvNextModel(config), hf.ViTImageProcessor(**SQUARE)
-
-
-def videomae() -> tuple:
-    config = hf.VideoMAEConfig(**PICTURE, num_frames=16, tubelet_size=2)
-    return hf.VideoMAEModel(config), hf.VideoMAEImageProcessor(**SHORT)
-
-
-def vivit() -> tuple:
-    config = hf.VivitConfig(**SIZES, image_size=28, num_frames=6, tubelet_size=[3, 7, 7])
-    return hf.VivitModel(config), hf.VivitImageProcessor(**SHORT)
-
-
-def timesformer() -> tuple:
-    config = hf.TimesformerConfig(**PICTURE, num_frames=4)
-    return hf.TimesformerModel(config), hf.VideoMAEImageProcessor(**SHORT)
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """Saves a model and its processor once. Returns the folder."""
-    root = tmp_path_factory.mktemp("models")
-
-    def save(make) -> Path:
-        folder = root / make.__name__
-        if not folder.exists():
-            torch.manual_seed(0)
-            model, processor = make()
-            with torch.no_grad():
-                for parameter in model.parameters():
-                    parameter.normal_(std=0.3)
-            model.save_pretrained(folder)
-            processor.save_pretrained(folder)
-        return folder
-
-    return save
-
-
-def frames(t: int = 8, b: int = 2) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (b, t, 40, 56, 3), dtype=torch.uint8, generator=generator)
+    return partial(vision_models.saved, root=tmp_path_factory.mktemp("models"))
 
 
 def by_hand(folder: Path, model_class, pictures: torch.Tensor):
@@ -113,6 +52,7 @@ IMAGE_MODELS = [
     (siglip, hf.SiglipVisionModel, "pooled"),
     (dinov2, hf.Dinov2Model, "pooled"),
     (registers, hf.Dinov2WithRegistersModel, "pooled"),
+    (dinov3, hf.DINOv3ViTModel, "pooled"),
     (vit, hf.ViTModel, "pooled"),
     (vit_classifier, hf.ViTModel, "class"),
     (convnext, hf.ConvNextModel, "pooled"),
@@ -132,7 +72,7 @@ def test_image_models_are_the_librarys_frame_by_frame(saved, make, model_class, 
         torch.testing.assert_close(tokens[b], expected, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("make", [clip, siglip, registers])
+@pytest.mark.parametrize("make", [clip, siglip, registers, dinov3])
 def test_a_grid_keeps_the_place_of_patches(saved, make):
     folder = saved(make)
     encoder = open_encoder(f"hf:{folder}?grid=2")
@@ -140,75 +80,13 @@ def test_a_grid_keeps_the_place_of_patches(saved, make):
         clip: hf.CLIPVisionModel,
         siglip: hf.SiglipVisionModel,
         registers: hf.Dinov2WithRegistersModel,
+        dinov3: hf.DINOv3ViTModel,
     }[make]
     patches = by_hand(folder, model_class, frames()[0]).last_hidden_state[:, -16:].view(8, 4, 4, 16)
     cells = [patches[:, r : r + 2, c : c + 2].mean((1, 2)) for r in (0, 2) for c in (0, 2)]
     tokens = encoder.encode(encoder.transform(frames()))
     assert encoder.dim == 4 * 16
     torch.testing.assert_close(tokens[0], torch.cat(cells, 1), atol=1e-5, rtol=1e-4)
-
-
-VIDEO = [(videomae, 16, 8), (vivit, 6, 2), (timesformer, 4, 4)]
-
-
-@pytest.mark.parametrize(("make", "count", "steps"), VIDEO)
-def test_video_models_see_as_many_frames_as_they_were_made_for(saved, make, count, steps):
-    encoder = open_encoder(f"hf:{saved(make)}?grid=2")
-    assert encoder.sampling.n_frames == count
-    assert encoder.num_tokens == steps
-    edges = [i * 160 // count for i in range(count + 1)]
-    assert encoder.sampling.sample(160) == [(edges[i] + edges[i + 1]) // 2 for i in range(count)]
-    tokens = encoder.encode(encoder.transform(frames(count)))
-    assert tokens.shape == (2, steps, 4 * 16)
-    torch.testing.assert_close(encoder.encode(encoder.transform(frames(count)))[1], tokens[1])
-
-
-@pytest.mark.parametrize(("make", "count", "steps"), VIDEO)
-def test_a_video_models_tokens_are_of_their_time_and_place(saved, make, count, steps):
-    """With attention muted every patch token depends on its own pixels alone: a change must show there."""
-    folder = saved(make)
-    encoder = open_encoder(f"hf:{folder}?grid=4")
-    with torch.no_grad():
-        for name, parameter in encoder.network.named_parameters():
-            if "attention" in name or "temporal_dense" in name:
-                parameter.zero_()
-    x = torch.randn(1, count, 3, 28, 28)
-    other = x.clone()
-    step, row, column = steps - 1, 1, 2
-    span = count // steps
-    other[:, step * span : (step + 1) * span, :, 7 * row : 7 * row + 7, 7 * column : 7 * column + 7] += 1
-    change = (encoder.encode(other) - encoder.encode(x)).view(steps, 4, 4, 16).abs().sum(-1)
-    assert change[step, row, column] > 1e-3
-    change[step, row, column] = 0
-    assert change.max() < 1e-4
-
-
-def test_fewer_frames_are_shown_several_times(saved):
-    folder = saved(videomae)
-    few, many = open_encoder(f"hf:{folder}?frames=8"), open_encoder(f"hf:{folder}")
-    assert few.sampling.sample(40) == TemporalElements().sample(40)  # what the other encoders see
-    assert few.num_tokens == 8
-    x = few.transform(frames(8))
-    torch.testing.assert_close(few.encode(x), many.encode(x.repeat_interleave(2, 1)))
-    assert few.fingerprint != many.fingerprint
-
-
-def test_the_video_tower_of_video_llava(tmp_path):
-    """LanguageBind's video tower, as Transformers can load it: from within Video-LLaVA."""
-    torch.manual_seed(0)
-    text = hf.LlamaConfig(**SIZES, vocab_size=40, num_key_value_heads=2)
-    vision = hf.CLIPVisionConfig(**PICTURE, projection_dim=8)
-    config = hf.VideoLlavaConfig(vision_config=vision, text_config=text)
-    whole = hf.VideoLlavaForConditionalGeneration(config)
-    whole.save_pretrained(tmp_path)
-    hf.VideoLlavaImageProcessor(**SHORT).save_pretrained(tmp_path)
-    encoder = open_encoder(f"hf:{tmp_path}?grid=2")
-    assert encoder.num_tokens == 8
-    x = encoder.transform(frames())
-    with torch.no_grad():
-        patches = whole.eval().model.video_tower(pixel_values=x[0]).last_hidden_state[:, 1:]
-    expected = pool_grid(patches.unflatten(1, (4, 4)), 2)
-    torch.testing.assert_close(encoder.encode(x)[0], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_the_fingerprint_is_of_weights_transform_and_sampling(saved, tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mllm_sources import NAMES, easy_questions, easy_store, question_file, tiny_folder
+from mllm_sources import NAMES, easy_questions, easy_store, question_file
 
 from encoder.features.store import FeatureStore
 from gym_qa.questions.questions import Question, read_questions
@@ -22,7 +22,6 @@ from sefar_mllm.evaluation.prediction_file import read_answers
 from sefar_mllm.finetuning.config import FinetuneConfig
 from sefar_mllm.finetuning.finetune import finetune
 from sefar_mllm.inference.prediction import Answer
-from sefar_mllm.model.lora import LoraOptions
 from sefar_mllm.model.prompts import PromptConfig
 from sefar_mllm.report import read_results
 from sefar_mllm.statistics import wilson_interval
@@ -31,32 +30,17 @@ COUNT = 48
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
+def world(tmp_path_factory, language_model, taught) -> Path:
     """A model that has learned its classes, and 48 validation questions with features in three orders."""
     folder = tmp_path_factory.mktemp("world")
-    tiny_folder(folder / "lm")
+    (folder / "lm").symlink_to(language_model)
+    (folder / "taught").symlink_to(taught)
     train, validation = easy_questions(24), easy_questions(COUNT, "val")
     question_file(folder / "train.jsonl", train)
     question_file(folder / "val.jsonl", validation)
     easy_store(folder / "features", train + validation)
     permute(folder, "reversed", [2, 1, 0])
     permute(folder, "shuffled", [1, 2, 0])
-    finetune(
-        FinetuneConfig(
-            questions=folder / "train.jsonl",
-            output=folder / "taught",
-            features=folder / "features",
-            language_model=str(folder / "lm"),
-            precision="fp32",
-            prompt=PromptConfig(list_options=False),
-            lora=LoraOptions(rank=8),
-            max_steps=200,
-            align_steps=50,
-            learning_rate=1e-2,
-            projector_learning_rate=1e-2,
-            trainer={"disable_tqdm": True},
-        )
-    )
     return folder
 
 

@@ -129,7 +129,7 @@ def test_encoding_is_deterministic_h264(tmp_path):
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setitem(dataset.SIZES, "tiny", dataset.Size(46, 44, 112))
+    monkeypatch.setitem(dataset.SIZES, "tiny", dataset.Size(46, 44, 48))
 
 
 def test_a_folder_reads_back_as_finegym_and_is_finished_where_it_stopped(tmp_path: Path, small):
@@ -161,7 +161,7 @@ def test_two_processes_may_make_the_same_folder_at_once(tmp_path: Path):
     make = (
         "import sys; from pathlib import Path\n"
         "from gym_qa.minigym import MiniGymConfig, dataset, make_minigym\n"
-        "dataset.SIZES['tiny'] = dataset.Size(46, 44, 112)\n"
+        "dataset.SIZES['tiny'] = dataset.Size(46, 44, 48)\n"
         "make_minigym(MiniGymConfig(Path(sys.argv[1]), 'tiny', workers=1, renderer='sticks'))"
     )
     command = [sys.executable, "-c", make, str(tmp_path / "m")]

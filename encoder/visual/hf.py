@@ -11,17 +11,25 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoImageProcessor, AutoModel
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoVideoProcessor, __version__
 from transformers.utils import logging
+from transformers.video_processing_utils import BaseVideoProcessor
 
 from encoder.errors import EncoderError
 from encoder.video.elements import TemporalElements
 from encoder.visual.base import GRID, EncoderSpec, fingerprint, pool_grid
+from encoder.visual.video_models import (
+    VIDEO_MODELS,
+    WEIGHT_NAMES,
+    ZEROS,
+    EvenFrames,
+    chosen_frames,
+    tower_config,
+    tubelet,
+)
 
 _FRAMES_AT_ONCE = 32
-
-# Video models, and whether their patch tokens come frame after frame or place after place.
-VIDEO_MODELS = {"videomae": "time", "vivit": "time", "timesformer": "place"}
+_INPUTS = {"pixel_values", "pixel_values_videos", "pixel_values_images"}  # the last is Video-LLaVA's
 
 # What of a processor changes pixels; its other entries differ between versions of Transformers.
 _RESIZING = ("do_resize", "size", "resample", "do_center_crop", "crop_size", "do_pad", "pad_size")
@@ -34,7 +42,8 @@ class ProcessorTransform:
 
     Args:
         spec: The encoder's, for messages.
-        processor: An image processor of Transformers.
+        processor: An image processor of Transformers, or a video processor, which is kept from choosing
+            frames itself.
     """
 
     def __init__(self, spec: str, processor: Any) -> None:
@@ -43,9 +52,13 @@ class ProcessorTransform:
     def __call__(self, frames: Tensor) -> Tensor:
         """Frames ``(B, T, H, W, C)`` uint8 → ``(B, T, C, S, S)``."""
         b, t = frames.shape[:2]
-        images = list(frames.flatten(0, 1).permute(0, 3, 1, 2))
-        given = self.processor(images, return_tensors="pt", input_data_format="channels_first")
-        if extra := set(given) - {"pixel_values", "pixel_values_images"}:  # the latter is Video-LLaVA's
+        pictures = frames.permute(0, 1, 4, 2, 3)
+        options: dict[str, Any] = {"return_tensors": "pt", "input_data_format": "channels_first"}
+        if isinstance(self.processor, BaseVideoProcessor):
+            given = self.processor(list(pictures), do_sample_frames=False, **options)
+        else:
+            given = self.processor(list(pictures.flatten(0, 1)), **options)
+        if extra := set(given) - _INPUTS:
             raise EncoderError(
                 f"encoder {self.spec!r}: its processor also gives {min(extra)}, for images of varying size; "
                 "choose a variant of a fixed size"
@@ -60,25 +73,26 @@ class HFTokens:
     Attributes:
         dim: With ``grid`` 1 the width of the model's pooled vector of a frame (video models: the mean of the
             patches of a time step); else ``grid²`` times the width of a patch.
-        num_tokens: Frames; for video models time steps, ``num_frames / tubelet`` of the model.
+        num_tokens: Frames; for video models time steps, the frames given to the network / its tubelet.
+        given: Frames of a clip that the network is given; none for image models.
     """
 
     def __init__(self, spec: EncoderSpec, device: torch.device, dtype: torch.dtype) -> None:
         spec.allow("grid", "frames")
         self.spec = spec.text
-        self.grid = spec.number("grid", GRID)
         self.network, self.processor, self.pooled = _load(spec)
         config: Any = self.network.config
-        self.order = VIDEO_MODELS.get(config.model_type)
-        self.model_frames: int | None = config.num_frames if self.order else None
-        frames = spec.number("frames", self.model_frames or TemporalElements().n_frames)
-        if self.model_frames and self.model_frames % frames:
+        self.video = VIDEO_MODELS.get(config.model_type)
+        self.places = self.video is None or self.video.places
+        self.grid = spec.number("grid", GRID if self.places else 1)
+        if self.grid > 1 and not self.places:
             raise EncoderError(
-                f"encoder {spec.text!r}: the model takes {self.model_frames} frames; frames must divide "
-                "them, as each is then shown several times"
+                f"encoder {spec.text!r}: the model has one token a frame; it takes grid=1 alone"
             )
+        frames, self.given = chosen_frames(spec, config, self.processor)
+        sampling = EvenFrames if self.video else TemporalElements
         # Four frames of context let short clips through, as with the other encoders.
-        self.sampling = TemporalElements((frames - 4, 4) if frames > 4 else (frames,))
+        self.sampling: TemporalElements = sampling((frames - 4, 4) if frames > 4 else (frames,))
         values = self.processor.to_dict()
         facts = {
             "kind": "hf",
@@ -87,6 +101,7 @@ class HFTokens:
             "pixels": {name: values[name] for name in _PIXELS if name in values},
             "grid": self.grid,
             "elements": str(self.sampling),
+            **({"short clips": "in order of time"} if self.video else {}),
         }
         self.fingerprint = fingerprint(self.network, facts)
         self.transform, self.dtype = ProcessorTransform(self.spec, self.processor), dtype
@@ -98,28 +113,42 @@ class HFTokens:
         noise = torch.randint(0, 256, (1, self.sampling.n_frames, 48, 64, 3), dtype=torch.uint8)
         try:
             x = self.transform(noise).to(device)
+            self._check_size(x)
             tokens, again = self.encode(x), self.encode(x)
         except EncoderError:
             raise
-        except (RuntimeError, TypeError, ValueError, AttributeError, KeyError) as error:
+        except (RuntimeError, TypeError, ValueError, AttributeError, KeyError, AssertionError) as error:
             raise EncoderError(
                 f"encoder {self.spec!r}: does not run on frames with a grid of {self.grid} "
                 f"({type(error).__name__}: {_first_line(error)}); it must be a vision model that needs "
-                "pixel_values alone"
+                "pictures alone"
             ) from None
         if not torch.equal(tokens, again):
             raise EncoderError(f"encoder {self.spec!r}: gives other features of the same frames each time")
         self.num_tokens, self.dim = tokens.shape[1:]
 
+    def _check_size(self, x: Tensor) -> None:
+        """Refuses a size other than the configuration's where positions would go wrong unnoticed."""
+        config: Any = self.network.config
+        size = getattr(config, "image_size", None) or getattr(config, "crop_size", None)
+        if size is None or self.video is None or not self.video.any_number:
+            return
+        expected = (size, size) if isinstance(size, int) else tuple(size)
+        if x.shape[-2:] != expected:
+            raise EncoderError(
+                f"encoder {self.spec!r}: its processor makes frames of {x.shape[-2]} × {x.shape[-1]} px, its "
+                f"configuration says {expected[0]} × {expected[1]}; mend its preprocessor file"
+            )
+
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Input ``(B, T, C, S, S)`` → tokens ``(B, num_tokens, dim)``, float32."""
         x = x.to(self.dtype)
-        if self.model_frames is None:
+        if self.given is None:
             parts = [self._images(part) for part in x.flatten(0, 1).split(_FRAMES_AT_ONCE)]
             return torch.cat(parts).float().unflatten(0, x.shape[:2])
-        x = x.repeat_interleave(self.model_frames // x.shape[1], dim=1)
-        clips = max(1, _FRAMES_AT_ONCE // self.model_frames)
+        x = x.repeat_interleave(self.given // x.shape[1], dim=1)
+        clips = max(1, _FRAMES_AT_ONCE // self.given)
         return torch.cat([self._videos(part) for part in x.split(clips)]).float()
 
     def _images(self, x: Tensor) -> Tensor:
@@ -143,12 +172,13 @@ class HFTokens:
 
     def _videos(self, x: Tensor) -> Tensor:
         """``(B, T, C, S, S)`` → ``(B, steps, dim)``."""
-        states = self.network(pixel_values=x).last_hidden_state
-        height, width = self._patches(x)
-        tubelet = getattr(self.network.config, "tubelet_size", 1)
-        steps = x.shape[1] // (tubelet if isinstance(tubelet, int) else tubelet[0])
+        network: Any = self.network
+        assert self.video is not None
+        states = network(**{network.main_input_name: x}, **self.video.arguments).last_hidden_state
+        height, width = self._patches(x) if self.places else (1, 1)
+        steps = x.shape[1] // tubelet(network.config)
         states = states[:, states.shape[1] - steps * height * width :]  # without a class token
-        if self.order == "time":
+        if self.video.order == "time":
             maps = states.unflatten(1, (steps, height, width))
         else:
             maps = states.unflatten(1, (height, width, steps)).permute(0, 3, 1, 2, 4)
@@ -169,27 +199,32 @@ def _load(spec: EncoderSpec) -> tuple[nn.Module, Any, bool]:
     try:
         with _quiet():
             config = AutoConfig.from_pretrained(spec.name, trust_remote_code=False)
-            arguments: dict[str, Any] = {}
-            if config.model_type == "video_llava":  # its video tower is LanguageBind's
-                arguments["key_mapping"] = {r"^(model\.)?video_tower\.(vision_model\.)?": ""}
             network, report = AutoModel.from_pretrained(
                 spec.name,
-                config=getattr(config, "vision_config", config),
+                config=tower_config(config),
                 dtype=torch.float32,
                 trust_remote_code=False,
                 weights_only=True,
                 output_loading_info=True,
-                **arguments,
+                key_mapping=WEIGHT_NAMES.get(config.model_type),
             )
-            processor = AutoImageProcessor.from_pretrained(spec.name, trust_remote_code=False)
+            video = network.main_input_name == "pixel_values_videos"
+            processors = AutoVideoProcessor if video else AutoImageProcessor
+            processor = processors.from_pretrained(spec.name, trust_remote_code=False)
     except Exception as error:  # Transformers lets through whatever the hub, the network or a file raised
+        reason = _first_line(error)
+        newer = "VideoPrism came with Transformers 5.13; " if "videoprism" in reason else ""
         raise EncoderError(
-            f"encoder {spec.text!r}: Transformers could not load it ({_first_line(error)}); name a folder "
-            "with config.json, model.safetensors and preprocessor_config.json, or a model on the Hub that "
-            "needs no code of its own: for EVA-CLIP 'timm:eva_giant_patch14_clip_224.merged2b', "
+            f"encoder {spec.text!r}: Transformers {__version__} could not load it ({reason}); {newer}name a "
+            "folder with config.json, model.safetensors and preprocessor_config.json, or a model on the Hub "
+            "that needs no code of its own: for EVA-CLIP 'timm:eva_giant_patch14_clip_224.merged2b', "
             "for LanguageBind's video tower 'hf:LanguageBind/Video-LLaVA-7B-hf', which holds it"
         ) from None
     absent = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    zeros = ZEROS.get(network.config.model_type)
+    for name in [name for name in absent if zeros and name.endswith(zeros)]:
+        nn.init.zeros_(network.get_parameter(name))
+        absent.remove(name)
     needed = sorted(name for name in absent if "pooler" not in name)
     if needed:
         raise EncoderError(

@@ -49,13 +49,35 @@ class ClipId:
         return cls(*match.groups())
 
 
+@dataclass(frozen=True)
+class Annotation:
+    """What FineGym's annotation says.
+
+    Attributes:
+        path: the file.
+        spans: of each clip, in seconds of its video.
+        events: the name of each event by ``(video, event's id)``.
+    """
+
+    path: Path
+    spans: dict[str, list[Span]]
+    events: dict[tuple[str, str], str]
+
+    @classmethod
+    def read(cls, path: Path) -> Annotation:
+        """Read ``finegym_annotation_info_v1.x.json``. Raises `GymQAError` naming the place that is wrong."""
+        value = read_json(path)
+        return cls(path, _spans_by_clip(value, path), _events(value, path))
+
+
 def read_finegym(
-    annotation: Path | None, categories: Path, elements: Path, sets: Path | None = None
+    annotation: Path | Annotation | None, categories: Path, elements: Path, sets: Path | None = None
 ) -> ClipTable:
     """Read one FineGym element list.
 
     Args:
-        annotation: ``finegym_annotation_info_v1.x.json``; without it clips have no times.
+        annotation: ``finegym_annotation_info_v1.x.json``, or what was read of it; without it clips have no
+            times.
         categories: ``gym99_categories.txt`` and its like.
         elements: ``gym99_train_element_v1.1.txt`` and its like, ``<clip id> <label>`` a line.
         sets: ``set_categories.txt``; given, every class's set must stand in it.
@@ -75,9 +97,7 @@ def read_finegym(
             if action.set_id not in known:
                 raise GymQAError(f"{sets}: set {action.set_id} of {action.name!r} is missing; add its line")
     index = {number: label for label, (number, _) in enumerate(numbered)}
-    timed = read_json(annotation) if annotation is not None else None
-    spans = _spans_by_clip(timed, annotation) if annotation is not None else None
-    events = _events(timed, annotation) if annotation is not None else {}
+    timed = Annotation.read(annotation) if isinstance(annotation, Path) else annotation
     clips = []
     clip_ids: set[str] = set()
     unknown: list[str] = []
@@ -92,15 +112,15 @@ def read_finegym(
         if clip_id in clip_ids:
             raise GymQAError(f"{place}: {clip_id} stands twice; remove one of its lines")
         clip_ids.add(clip_id)
-        start, end = _times(spans, clip_id, annotation, place) if spans is not None else (None, None)
+        start, end = _times(timed, clip_id, place) if timed is not None else (None, None)
         if number not in index:
             unknown.append(f"{place}: label {number} is not in {categories}")
             continue
         action = numbered[index[number]][1]
-        event = events.get((parts.video, parts.event), action.event)
-        if event != action.event:
+        event = timed.events.get((parts.video, parts.event), action.event) if timed else action.event
+        if timed and event != action.event:
             elsewhere.append(
-                f"{place}: {clip_id} is on {event} in {annotation}, but its label {number} is "
+                f"{place}: {clip_id} is on {event} in {timed.path}, but its label {number} is "
                 f"{action.name!r} in {categories}"
             )
         clips.append(Clip(clip_id, parts.video, index[number], start, end))
@@ -136,12 +156,12 @@ def check_counts(tables: Sequence[ClipTable], categories: Path) -> None:
         )
 
 
-def _times(spans: dict[str, list[Span]], clip_id: str, annotation: Path | None, place: str) -> Span:
-    if clip_id not in spans:
+def _times(timed: Annotation, clip_id: str, place: str) -> Span:
+    if clip_id not in timed.spans:
         raise GymQAError(
-            f"{place}: {clip_id} is not in {annotation}; use the annotation of the same version as the list"
+            f"{place}: {clip_id} is not in {timed.path}; use the annotation of the same version as the list"
         )
-    clip_spans = spans[clip_id]
+    clip_spans = timed.spans[clip_id]
     return clip_spans[0][0], clip_spans[-1][1]
 
 
@@ -270,7 +290,8 @@ def _read_both(files: DataFiles) -> Pair:
     sets = files.sets
     if sets is None and files.data is not None and (files.data / "set_categories.txt").exists():
         sets = files.data / "set_categories.txt"
-    pair = read_finegym(annotation, categories, train, sets), read_finegym(annotation, categories, val, sets)
+    timed = Annotation.read(annotation)
+    pair = read_finegym(timed, categories, train, sets), read_finegym(timed, categories, val, sets)
     check_counts(pair, categories)
     return pair
 
