@@ -277,3 +277,29 @@ def test_one_source_video_leaves_no_clustered_interval(tmp_path):
     assert scored.metrics(asked).clustered_ci_low is None
     assert difference(scored, scored, asked) is None
     assert {row.encoder for row in asked.model_free_rows()} == {"chance", "majority letter"}
+
+
+def test_pairs_count_when_both_are_right(tmp_path):
+    """Ten pairs: both right in the first four, one in the next three, none in the last three."""
+    questions = [
+        Question(f"q{i}", f"v{i}", "Which?", NAMES[:2], i % 2, source=f"v{i}", pair=f"p{i // 2}")
+        for i in range(20)
+    ]
+    write_questions(tmp_path / "questions.jsonl", questions)
+    right = {*range(8), 8, 11, 12}
+    rows = [(q.id, "AB"[q.answer if i in right else 1 - q.answer]) for i, q in enumerate(questions)]
+    answers = write_csv(tmp_path / "ours.csv", rows)
+    out = tmp_path / "out"
+    assert main(["score", str(answers), str(tmp_path / "questions.jsonl"), "--output", str(out)]) == 0
+    row, *controls = read_results(out / "results.json")
+    assert row.accuracy == 11 / 20
+    assert row.note.startswith("both of a pair right: 40.0% of 10 [")
+    assert {c.encoder: c.note for c in controls}["chance"] == "both of a pair right: 25.0%"
+    (metrics,) = json.loads((out / "metrics.json").read_text("utf-8"))["answers"]
+    wilson = stats.binomtest(4, 10).proportion_ci(method="wilson")
+    assert metrics["pairs"] == {
+        "n": 10,
+        "accuracy": 0.4,
+        "ci_low": pytest.approx(wilson.low, abs=1e-6),
+        "ci_high": pytest.approx(wilson.high, abs=1e-6),
+    }

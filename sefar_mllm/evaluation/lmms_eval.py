@@ -92,7 +92,7 @@ def sample(number: int, prediction: Prediction) -> Sample:
         doc_id=number,
         target=ascii_uppercase[question.answer],
         filtered_resps=letter if prediction.reply is None else prediction.reply,
-        doc_hash=digest(json.dumps(asdict(question), sort_keys=True, ensure_ascii=False)),
+        doc_hash=digest(json.dumps(question.as_row(), sort_keys=True, ensure_ascii=False)),
         input=prompt(question.question, question.options),
         gym_qa_accuracy=float(choice == question.answer),
         unparsed_rate=float(choice is None),

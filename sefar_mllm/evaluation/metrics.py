@@ -9,7 +9,7 @@ from string import ascii_uppercase
 
 import numpy as np
 
-from gym_qa.audit.audit import wilson
+from gym_qa.audit.audit import pairs_of, wilson
 from sefar_mllm.evaluation.question_set import QuestionSet
 from sefar_mllm.inference.prediction import Answer
 from sefar_mllm.report import Comparison, ResultRow
@@ -58,6 +58,24 @@ class Headline:
         return values
 
 
+@dataclass(frozen=True)
+class PairAccuracy:
+    """How many of the pairs of questions that count together (twins) are answered right in both; fractions.
+
+    Over several seeds the mean, with the interval of its pairs.
+    """
+
+    n: int
+    accuracy: float
+    ci_low: float
+    ci_high: float
+
+    def __str__(self) -> str:
+        return (
+            f"both of a pair right: {self.accuracy:.1%} of {self.n} [{self.ci_low:.1%}, {self.ci_high:.1%}]"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
     """What is measured of one `AnswerSet`, as metrics.json has it (see docs/results-schema.md); fractions."""
@@ -79,6 +97,14 @@ class Metrics:
     groups: dict[str, list[GroupAccuracy]]
     calibration_error: float | None
     calibration: list[ConfidenceBin]
+    pairs: PairAccuracy | None
+
+    def as_json(self) -> dict[str, object]:
+        """As it is written; ``pairs`` only where questions count in pairs."""
+        values = asdict(self)
+        if self.pairs is None:
+            del values["pairs"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -142,6 +168,8 @@ class AnswerSet:
         n, spread = len(question_set.questions), over_seeds([sum(run) / len(run) for run in runs])
         low, high = wilson_interval(sum(runs[0]), n) if len(runs) == 1 else wilson(spread.mean, n)
         unread = f"{self.unparsed_rate:.1%} not readable" if self.unparsed_rate else ""
+        pairs = self.pairs(question_set)
+        notes = (self.note, unread, str(pairs) if pairs else "", question_set.sources_note)
         return ResultRow(
             encoder=self.name,
             questions=question_set.name,
@@ -152,7 +180,7 @@ class AnswerSet:
             seconds=self.seconds,
             synthetic=question_set.synthetic,
             control=self.control,
-            note="; ".join(part for part in (self.note, unread, question_set.sources_note) if part),
+            note="; ".join(part for part in notes if part),
             seeds=len(runs),
             seed_std=spread.std,
             sees_video=self.sees_video,
@@ -195,7 +223,18 @@ class AnswerSet:
             groups=self.groups(question_set),
             calibration_error=calibration_error(bins) if bins else None,
             calibration=bins,
+            pairs=self.pairs(question_set),
         )
+
+    def pairs(self, question_set: QuestionSet) -> PairAccuracy | None:
+        """Accuracy of whole pairs; None where no questions count together."""
+        pairs = pairs_of(question_set.questions)
+        if not pairs:
+            return None
+        both = [all(run[place] for place in places) for run in self.right(question_set) for places in pairs]
+        rate = sum(both) / len(both)
+        low, high = wilson(rate, len(pairs))
+        return PairAccuracy(len(pairs), rate, min(low, rate), max(high, rate))
 
     def groups(self, question_set: QuestionSet) -> dict[str, list[GroupAccuracy]]:
         """Accuracy of every group of every grouping; over several seeds, their mean."""

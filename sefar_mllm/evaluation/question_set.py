@@ -104,7 +104,7 @@ class QuestionSet:
         for score in map(found.score, MODEL_FREE):
             if score.accuracy is None:
                 continue
-            low, high = score.ci_low, score.ci_high
+            low, high, pairs = score.ci_low, score.ci_high, score.pair_accuracy
             rows.append(
                 ResultRow(
                     encoder=score.guesser,
@@ -116,6 +116,7 @@ class QuestionSet:
                     seconds=None,
                     synthetic=self.synthetic,
                     control=True,
+                    note="" if pairs is None else f"both of a pair right: {pairs:.1%}",
                 )
             )
         return rows

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -104,7 +103,7 @@ def write_scores(
         {
             **(headline.as_json() if headline else {}),
             "questions": str(question_set.file),
-            "answers": [asdict(answers.metrics(question_set, seed)) for answers in answer_sets],
+            "answers": [answers.metrics(question_set, seed).as_json() for answers in answer_sets],
             "differences": [
                 {
                     "a": c.a,
