@@ -61,6 +61,8 @@ def test_native_is_as_many_frames_as_they_were_made_for(saved, make, count, tube
     assert encoder.sampling.n_frames == count
     edges = [i * 160 // count for i in range(count + 1)]
     assert encoder.sampling.sample(160) == [(edges[i] + edges[i + 1]) // 2 for i in range(count)]
+    short = encoder.sampling.sample(max(4, count - 1))
+    assert short == sorted(short)
     tokens = encoder.encode(encoder.transform(frames(count)))
     assert tokens.shape == (2, count // tubelet, grid**2 * 16)
     assert (encoder.num_tokens, encoder.dim) == tokens.shape[1:]
