@@ -30,7 +30,7 @@ from encoder.errors import EncoderError
 from encoder.video.elements import TemporalElements
 from encoder.visual.base import pool_grid
 from encoder.visual.factory import open_encoder
-from encoder.visual.video_models import EvenFrames
+from encoder.visual.video_models import VIDEO_MODELS, EvenFrames, tubelet
 
 WITH_PRISM = pytest.mark.skipif(
     not hasattr(hf, "VideoPrismVisionModel"), reason="VideoPrism came with Transformers 5.13"
@@ -93,6 +93,30 @@ def test_a_video_models_tokens_are_of_their_time_and_place(saved, make, count, t
         assert change[step, row, column] > 1e-3
         change[step, row, column] = 0
         assert change.max() < 1e-4
+
+
+AT_TRUE_SIZE = [  # by default a configuration is that of a published checkpoint
+    ("vjepa2", 256, 64, {8: 4, 64: 32}),
+    pytest.param("videoprism_vision_model", 288, 16, {8: 8, 16: 16}, marks=WITH_PRISM),
+    ("videomae", 224, 16, {16: 8}),
+    ("vivit", 224, 32, {32: 16}),
+    ("timesformer", 224, 8, {8: 8}),
+]
+
+
+@pytest.mark.parametrize(("kind", "side", "native", "steps"), AT_TRUE_SIZE)
+def test_the_published_sizes_have_the_documented_time_steps(kind, side, native, steps):
+    """Shapes alone, without memory: the tokens of a published model for so many frames."""
+    config, video = hf.AutoConfig.for_model(kind), VIDEO_MODELS[kind]
+    assert getattr(config, video.native) == native
+    patch = getattr(config, "patch_size", None) or config.tubelet_size[-1]
+    with torch.device("meta"), torch.no_grad():
+        network = hf.AutoModel.from_config(config).eval()
+        for count, expected in steps.items():
+            x = torch.zeros(1, count, 3, side, side)
+            states = network(**{network.main_input_name: x}, **video.arguments).last_hidden_state
+            assert count // tubelet(config) == expected
+            assert states.shape[1] - expected * (side // patch) ** 2 in (0, 1)  # or with a class token
 
 
 def by_hand_vjepa2(folder, pixels):
