@@ -1,4 +1,4 @@
-"""Getting tensors to a device, and in what precision it multiplies."""
+"""Which device to use, getting tensors there, and in what precision it multiplies."""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
+def own_device(device: str | None = None) -> torch.device:
+    """The device of a process that works alone: by default, or for ``auto``, the GPU where there is one."""
+    use_gpu = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
+    return torch.device(("cuda" if use_gpu else "cpu") if device in (None, "auto") else str(device))
+
+
 def automatic_precision() -> Literal["bf16", "no"]:
     """bf16 where a GPU is used that multiplies in it, else no mixed precision."""
-    on_gpu = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
+    on_gpu = own_device().type == "cuda"
     return "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
 
 

@@ -96,9 +96,9 @@ def save_projector(
     state = {**state, MEAN: standardize.mean, DEVIATION: standardize.deviation}
     weights = {name: tensor.detach().contiguous().cpu() for name, tensor in state.items()}
     save_file(weights, folder / f"{WEIGHTS}.tmp")
-    os.replace(folder / f"{WEIGHTS}.tmp", folder / WEIGHTS)
     (folder / f"{CONFIG}.tmp").write_text(json.dumps(asdict(spec), indent=2) + "\n", encoding="utf-8")
-    os.replace(folder / f"{CONFIG}.tmp", folder / CONFIG)
+    for name in (WEIGHTS, CONFIG):
+        os.replace(folder / f"{name}.tmp", folder / name)
 
 
 def read_spec(folder: Path) -> ProjectorSpec:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from encoder.errors import EncoderError
-from encoder.files import write_json
+from encoder.files import appearing_whole, write_json
 
 
 def ordered_fingerprint(fingerprint: str, frame_order: str) -> str:
@@ -119,9 +119,8 @@ class FeatureStore:
         """
         own = f"{rank}-" if rank else ""
         name = f"features-{own}{len(set(self.shards.values())):05d}.safetensors"
-        scratch = self.path / f"{name}.tmp"
-        save_file({clip: tensor.contiguous() for clip, tensor in features.items()}, scratch)
-        scratch.replace(self.path / name)
+        with appearing_whole(self.path / name) as scratch:
+            save_file({clip: tensor.contiguous() for clip, tensor in features.items()}, scratch)
         self.shards.update(dict.fromkeys(features, name))
         if rank == 0:
             self.write_index()

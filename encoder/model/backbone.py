@@ -17,8 +17,6 @@ from torch.utils.checkpoint import checkpoint
 
 from encoder.video.elements import TemporalElements
 
-_ACTIVATIONS = {"gelu": F.gelu, "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x)}
-
 
 @dataclass(frozen=True)
 class ViTShape:
@@ -31,7 +29,7 @@ class ViTShape:
         depth: Number of blocks.
         heads: Attention heads; ``D / heads`` is the width of a head.
         mlp_ratio: Hidden width of the MLP as a multiple of ``D``.
-        activation: ``gelu`` or ``quick_gelu`` (original CLIP).
+        activation: ``gelu`` or ``quick_gelu`` (original CLIP), as timm names them.
         pre_norm: Whether the tokens are normalised before the first block (CLIP).
         norm_eps: ε of every layer normalisation.
     """
@@ -104,26 +102,13 @@ class Attention(nn.Module):
         return self.proj(_attend(q, k, v, mask).transpose(1, 2).reshape(b, n, s, d))
 
 
-class DropPath(nn.Module):
-    """Stochastic depth: drops a residual branch for whole clips (dimension 0)."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return x
-        keep = 1 - self.rate
-        shape = (len(x),) + (1,) * (x.dim() - 1)
-        return x * (torch.rand(shape, device=x.device) < keep).to(x.dtype).div_(keep)
-
-
 class Block(nn.Module):
     """Temporal attention and ``temporal_fc``, spatial attention, MLP; pre-norm, each with a residual."""
 
     def __init__(self, shape: ViTShape, drop_path: float) -> None:
         super().__init__()
+        from timm.layers import DropPath, get_act_fn  # takes seconds: not for --help
+
         dim, hidden = shape.dim, int(shape.dim * shape.mlp_ratio)
         self.temporal_norm = nn.LayerNorm(dim, eps=shape.norm_eps)
         self.temporal_attn = Attention(dim, shape.heads, axis=1)
@@ -133,7 +118,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=shape.norm_eps)
         self.fc1 = nn.Linear(dim, hidden)
         self.fc2 = nn.Linear(hidden, dim)
-        self.activation = _ACTIVATIONS[shape.activation]
+        self.activation = get_act_fn(shape.activation)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, frame_mask: Tensor | None, cls_mean: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from encoder.errors import EncoderError
+from encoder.errors import EncoderError, first_line
 from encoder.model.backbone import ViTShape
 from encoder.model.sefar import SefarEncoder
 from encoder.video.elements import TemporalElements
@@ -83,9 +83,9 @@ def read_released(path: Path) -> tuple[dict[str, Tensor], int | None]:
     except FileNotFoundError:
         raise EncoderError(f"{path}: no such file") from None
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EncoderError(
-            f"{path}: not a checkpoint of tensors and plain values ({reason}); nothing else is loaded"
+            f"{path}: not a checkpoint of tensors and plain values ({first_line(error)}); nothing else is "
+            "loaded"
         ) from None
     content = content if isinstance(content, Mapping) else {}
     state = content.get("model_state", content)
@@ -133,7 +133,7 @@ def released_encoder(state: Mapping[str, Tensor], image_size: int | None, path: 
     for name, value in state.items():
         if name.startswith("time_embed."):
             continue
-        new = next((re.sub(f"^{old}$", to, name) for old, to in _NAMES if re.match(f"^{old}$", name)), None)
+        new = next((found.expand(to) for old, to in _NAMES if (found := re.fullmatch(old, name))), None)
         if new is None:
             left.append(name)
         else:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from encoder.errors import EncoderError
+from encoder.errors import EncoderError, first_line
 from encoder.model.backbone import ViTShape
 from encoder.model.dinov2 import DINOV2_S, dinov2_s_weights
 
@@ -167,10 +167,9 @@ def _from_timm(name: str, pretrained: bool) -> StartingWeights:
     try:
         model = timm.create_model(name.removeprefix("timm:"), pretrained=pretrained, num_classes=0)
     except Exception as error:  # timm lets through whatever the hub, the network or the file system raised
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EncoderError(
-            f"starting weights {name!r}: timm could not load them ({reason}); name a ViT that timm knows, "
-            "a .safetensors file, 'minigym' or 'dinov2-s'"
+            f"starting weights {name!r}: timm could not load them ({first_line(error)}); name a ViT "
+            "that timm knows, a .safetensors file, 'minigym' or 'dinov2-s'"
         ) from None
     if not isinstance(model, VisionTransformer):
         raise EncoderError(f"starting weights {name!r}: {type(model).__name__} is not a VisionTransformer")

@@ -16,6 +16,7 @@ import torch.distributed.nn.functional  # first imported later, its default argu
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
 
+from encoder.device import own_device
 from encoder.errors import EncoderError
 from encoder.processes.launcher import launch_command, launched
 
@@ -110,12 +111,6 @@ def join(verb: str, device: str | None = None) -> Processes:
             "ACCELERATE_USE_CPU=true before 'torchrun'"
         )
     return Processes(state.process_index, state.num_processes, own or state.device)
-
-
-def own_device(device: str | None = None) -> torch.device:
-    """The device of a process that works alone: by default, or for ``auto``, the GPU where there is one."""
-    use_gpu = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
-    return torch.device(("cuda" if use_gpu else "cpu") if device in (None, "auto") else str(device))
 
 
 @cache

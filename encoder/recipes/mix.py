@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributions import Beta
 
 from encoder.device import to_device
 
@@ -30,9 +31,7 @@ class TubeMix:
 
         Draws on the CPU, so that a seed gives the same mix on every device.
         """
-        # The two shares of a Dirichlet draw are Beta distributed.
-        ratio = float(torch._sample_dirichlet(torch.tensor([alpha, alpha]))[0])
-        return cls.of_ratio(ratio, batch, n_patches)
+        return cls.of_ratio(float(Beta(alpha, alpha).sample()), batch, n_patches)
 
     @classmethod
     def of_ratio(cls, ratio: float, batch: int, n_patches: int) -> TubeMix:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from encoder.errors import EncoderError
+from encoder.files import appearing_whole
 
 
 def split_state(state: Any, at: str, tensors: dict[str, Tensor]) -> Any:
@@ -47,15 +47,14 @@ def save_checkpoint(folder: Path, states: dict[str, Any], facts: dict[str, Any])
         states: State dicts by name (model, teacher, optimizer …).
         facts: What else is needed to go on, as JSON.
     """
-    scratch = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
     tensors: dict[str, Tensor] = {}
     layout = {name: split_state(state, name, tensors) for name, state in states.items()}
-    save_file(tensors, scratch / "state.safetensors")
-    (scratch / "state.json").write_text(json.dumps({"facts": facts, "layout": layout}), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(scratch, folder)
+    with appearing_whole(folder) as scratch:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        save_file(tensors, scratch / "state.safetensors")
+        (scratch / "state.json").write_text(json.dumps({"facts": facts, "layout": layout}), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -73,11 +72,14 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def newest_checkpoint(root: Path) -> Path | None:
     """The checkpoint of the latest update under ``root``, or None."""
-    found = sorted(path for path in root.glob("update-*") if path.suffix != ".tmp")
-    return found[-1] if found else None
+    return max(_checkpoints(root), default=None)
 
 
 def prune_checkpoints(root: Path, keep: int) -> None:
     """Deletes all but the newest ``keep`` checkpoints."""
-    for old in sorted(path for path in root.glob("update-*") if path.suffix != ".tmp")[: -max(1, keep)]:
+    for old in sorted(_checkpoints(root))[: -max(1, keep)]:
         shutil.rmtree(old)
+
+
+def _checkpoints(root: Path) -> list[Path]:
+    return [path for path in root.glob("update-*") if path.suffix != ".tmp"]

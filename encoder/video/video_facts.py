@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from encoder.errors import EncoderError
+from encoder.errors import EncoderError, first_line
 
 Frames = NDArray[np.uint8]
 
@@ -69,7 +69,7 @@ class VideoFacts:
 
 def unreadable(path: Path, reason: object) -> EncoderError:
     """The error for a video that a decoder gave up."""
-    text = str(reason).strip().splitlines()[0] if str(reason).strip() else type(reason).__name__
     return EncoderError(
-        f"{path}: its frames cannot be decoded ({text}); it is cut off or damaged, fetch it again"
+        f"{path}: its frames cannot be decoded ({first_line(reason)}); it is cut off or damaged, fetch it "
+        "again"
     )

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoVideoPro
 from transformers.utils import logging
 from transformers.video_processing_utils import BaseVideoProcessor
 
-from encoder.errors import EncoderError
+from encoder.errors import EncoderError, first_line
 from encoder.video.elements import TemporalElements
 from encoder.visual.base import GRID, EncoderSpec, fingerprint, pool_grid
 from encoder.visual.video_models import (
@@ -120,7 +120,7 @@ class HFTokens:
         except (RuntimeError, TypeError, ValueError, AttributeError, KeyError, AssertionError) as error:
             raise EncoderError(
                 f"encoder {self.spec!r}: does not run on frames with a grid of {self.grid} "
-                f"({type(error).__name__}: {_first_line(error)}); it must be a vision model that needs "
+                f"({type(error).__name__}: {first_line(error)}); it must be a vision model that needs "
                 "pictures alone"
             ) from None
         if not torch.equal(tokens, again):
@@ -212,7 +212,7 @@ def _load(spec: EncoderSpec) -> tuple[nn.Module, Any, bool]:
             processors = AutoVideoProcessor if video else AutoImageProcessor
             processor = processors.from_pretrained(spec.name, trust_remote_code=False)
     except Exception as error:  # Transformers lets through whatever the hub, the network or a file raised
-        reason = _first_line(error)
+        reason = first_line(error)
         newer = "VideoPrism came with Transformers 5.13; " if "videoprism" in reason else ""
         raise EncoderError(
             f"encoder {spec.text!r}: Transformers {__version__} could not load it ({reason}); {newer}name a "
@@ -243,8 +243,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

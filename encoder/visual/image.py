@@ -13,7 +13,7 @@ import torch
 from timm.data import resolve_data_config
 from torch import Tensor, nn
 
-from encoder.errors import EncoderError
+from encoder.errors import EncoderError, first_line
 from encoder.model.dinov2 import DINOV2_S, DINOV2_S_IN_TIMM, dinov2_s_weights
 from encoder.model.packaged import packaged_file
 from encoder.video.elements import TemporalElements
@@ -88,10 +88,9 @@ def _load(spec: EncoderSpec) -> Any:
     try:
         return timm.create_model(spec.name, pretrained=True)
     except Exception as error:  # timm lets through whatever the hub, the network or the file system raised
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EncoderError(
-            f"encoder {spec.text!r}: timm could not load it ({reason}); check the name and the network, or "
-            f"use {LITE0!r}, which needs none"
+            f"encoder {spec.text!r}: timm could not load it ({first_line(error)}); check the name and the "
+            f"network, or use {LITE0!r}, which needs none"
         ) from None
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from jsonargparse.typing import register_type
 from tqdm import tqdm
 
-from encoder.processes.group import Processes, join, own_device
+from encoder.device import own_device
+from encoder.processes.group import Processes, join
 from encoder.processes.launcher import launched
 from encoder.video.clips import Clip
 from encoder.video.pictures import picture_folders
