@@ -31,7 +31,7 @@ def run(config: TrainConfig, recipe: str, updates: int, seed: int) -> tuple[floa
             replace(
                 config,
                 output=output,
-                recipe=replace(config.recipe, name=recipe),
+                recipe=config.recipe.switched(recipe),
                 updates=updates,
                 seed=seed,
                 evaluate_every=0,

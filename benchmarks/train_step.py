@@ -30,8 +30,7 @@ from encoder.loading.augment import AugmentConfig, Views
 from encoder.loading.data import Batch
 from encoder.model.backbone import Attention
 from encoder.model.sefar import SefarEncoder
-from encoder.recipes.base import RecipeConfig
-from encoder.recipes.sefar import Sefar
+from encoder.recipes.sefar import Sefar, SefarOptions
 from encoder.recipes.teacher import PseudoLabels, pseudo_labels
 from encoder.training.build import build_encoder
 from encoder.training.config import ModelConfig
@@ -62,7 +61,7 @@ class PlainSefar(Sefar):
     def pseudo_labels(self, weak: Tensor) -> PseudoLabels:
         network = self.teacher.network
         network.head.train()  # for its dropout; nothing else in it differs
-        logits = [network(weak) for _ in range(self.config.predictions)]
+        logits = [network(weak) for _ in range(self.options.predictions)]
         network.head.eval()
         return pseudo_labels(torch.stack(logits))
 
@@ -109,7 +108,7 @@ def update(setting: Setting, recipe_class: type[Sefar], predictions: int) -> Cal
     """One whole update as a function: views, teacher, losses, gradients, optimizer, average."""
     student = network(setting).train()
     views = Views(AugmentConfig(), setting.model.image_size, student.mean, student.std)
-    recipe = recipe_class(student, views, RecipeConfig(warmup_epochs=0, predictions=predictions), epochs=2)
+    recipe = recipe_class(student, views, SefarOptions(warmup_epochs=0, predictions=predictions), epochs=2)
     recipe.teacher.to(setting.device)
     if recipe_class is PlainSefar:
         plain(student)
@@ -185,7 +184,7 @@ def teacher(setting: Setting, predictions: int) -> Callable[[], object]:
     """The teacher's predictions for the unlabelled clips as a function."""
     student = network(setting)
     views = Views(AugmentConfig(), setting.model.image_size, student.mean, student.std)
-    recipe = Sefar(student, views, RecipeConfig(), epochs=6)
+    recipe = Sefar(student, views, SefarOptions(), epochs=6)
     recipe.teacher.to(setting.device)
     clips = setting.clips(setting.unlabelled)
     weak = views.weak(clips.frames, clips.sizes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import torch
@@ -14,7 +14,8 @@ from encoder.loading.augment import AugmentConfig, Views
 from encoder.loading.data import Batch
 from encoder.model.sefar import SefarEncoder
 from encoder.processes.group import join
-from encoder.recipes.base import Recipe, RecipeConfig, find_recipe
+from encoder.recipes.base import Recipe
+from encoder.recipes.config import RECIPES, RecipeConfig, find_recipe
 from encoder.training.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
 from encoder.training.progress import Window
 from encoder.training.train import Training, train
@@ -44,7 +45,10 @@ def batch(b: int = 6, seed: int = 0) -> Batch:
 def recipe(name: str, student: SefarEncoder, **options) -> Recipe:
     """A recipe after whose first epoch every pseudo-label counts; the student is put in training."""
     views = Views(AugmentConfig(), 32, student.mean, student.std)
-    made = find_recipe(name)(student, views, RecipeConfig(name, warmup_epochs=1, threshold=0.0, **options), 4)
+    few = {"warmup_epochs": 1, "threshold": 0.0, **options}
+    own = {field.name for field in fields(RECIPES[name].Options)}
+    given = RecipeConfig(name, **{key: value for key, value in few.items() if key in own}).options
+    made = find_recipe(name)(student, views, given, 4)
     student.train()
     return made
 
@@ -73,7 +77,7 @@ def options(data: Path, output: Path, recipe: str = "sefar", **changes) -> Train
             workers=0,
         ),
         "model": ModelConfig(image_size=32, patch_size=8, dim=24, depth=2, heads=2),
-        "recipe": RecipeConfig(recipe, warmup_epochs=1),
+        "recipe": RecipeConfig(recipe, **({} if recipe == "supervised" else {"warmup_epochs": 1})),
         "optim": OptimConfig("adamw", learning_rate=3e-3, schedule="cosine", warmup_updates=2),
         "epochs": 4,
         "updates": 12,

@@ -12,7 +12,7 @@ import torch
 from encoder.loading.augment import AugmentConfig, Views
 from encoder.model.backbone import PRESETS, DividedSpaceTimeViT, ViTShape
 from encoder.model.sefar import SefarEncoder
-from encoder.recipes.base import RecipeConfig
+from encoder.recipes.sefar import SefarOptions
 from encoder.video.clips import Clip
 from encoder.video.elements import TemporalElements
 
@@ -70,7 +70,7 @@ def test_the_plain_teacher_predicts_from_the_same_distribution():
     weak = torch.randn(2, 8, 3, 16, 16)
     found = []
     for recipe_class in (train_step.Sefar, train_step.PlainSefar):
-        recipe = recipe_class(student, views, RecipeConfig(predictions=600), epochs=6)
+        recipe = recipe_class(student, views, SefarOptions(predictions=600), epochs=6)
         found.append(recipe.pseudo_labels(weak))
         assert not recipe.teacher.network.head.training
     torch.testing.assert_close(found[0].probabilities, found[1].probabilities, rtol=0, atol=0.08)

@@ -9,7 +9,7 @@ import timm
 from jsonargparse import auto_cli
 
 from encoder.model.backbone import PRESETS
-from encoder.recipes.base import RecipeConfig
+from encoder.recipes.sefar import SefarOptions
 from encoder.training.config import OptimConfig, TrainConfig
 from sefar_mllm.finetuning.config import FinetuneConfig
 
@@ -41,8 +41,7 @@ def test_those_for_finegym_are_the_papers(preset, ending):
     assert config.optim == OptimConfig(
         name="sgd", learning_rate=0.005, momentum=0.9, weight_decay=1e-3, schedule="step"
     )
-    assert config.recipe == RecipeConfig(
-        config.recipe.name,
+    assert config.recipe.options == SefarOptions(
         warmup_epochs=5,
         ema_decay=0.9999,
         predictions=10,

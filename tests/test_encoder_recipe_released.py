@@ -10,7 +10,8 @@ from encoder_runs import Recorder, batch, tiny_encoder
 
 from encoder.loading.augment import AugmentConfig, Views
 from encoder.loading.data import Batch
-from encoder.recipes.base import RecipeConfig, find_recipe
+from encoder.recipes.config import find_recipe
+from encoder.recipes.sefar import SefarOptions
 from encoder.recipes.sefar_released import SefarReleased
 from encoder.recipes.teacher import PseudoLabels
 from encoder.video.elements import TemporalElements
@@ -21,8 +22,7 @@ SLOTS = TemporalElements().slots
 def released(**augment) -> SefarReleased:
     student = tiny_encoder()
     views = Views(AugmentConfig(**augment), 32, student.mean, student.std)
-    config = RecipeConfig("sefar_released", warmup_epochs=1)
-    return find_recipe("sefar_released")(student.train(), views, config, 4)
+    return find_recipe("sefar_released")(student.train(), views, SefarOptions(warmup_epochs=1), 4)
 
 
 def clips(frames: torch.Tensor) -> Batch:

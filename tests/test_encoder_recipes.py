@@ -1,23 +1,28 @@
 """Losses, teacher and recipes against oracles, closed forms and slow references."""
 
 import copy
+import dataclasses
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
 from encoder_runs import SEMI, Recorder, batch, recipe, tiny_encoder
+from jsonargparse import auto_cli
 
 from encoder.errors import EncoderError
 from encoder.loading.data import Batch
-from encoder.recipes.base import find_recipe, recipe_names
+from encoder.recipes.config import RECIPES, RecipeConfig, find_recipe
 from encoder.recipes.losses import (
     adaptive_regulation,
     ramp_up,
     weighted_cross_entropy,
     weighted_squared_error,
 )
+from encoder.recipes.mean_teacher import MeanTeacherOptions
+from encoder.recipes.svformer import SVFormerOptions
 from encoder.recipes.teacher import PseudoLabels, Teacher, pseudo_labels
+from encoder.training.config import TrainConfig
 
 
 def test_adaptive_regulation_at_its_oracles():
@@ -118,9 +123,35 @@ def test_one_prediction_has_no_deviation():
 
 
 def test_the_recipes_there_are():
-    assert set(recipe_names()) == {"supervised", *SEMI}
+    assert set(RECIPES) == {"supervised", *SEMI}
     with pytest.raises(EncoderError, match="expected one of"):
         find_recipe("base")
+
+
+def test_each_recipe_has_its_own_options_and_says_so():
+    assert RecipeConfig("svformer", threshold=0.9).options == SVFormerOptions(threshold=0.9)
+    with pytest.raises(
+        EncoderError, match=r"recipe\.threshold: no option of 'sefar', which has .*mix_weight"
+    ):
+        RecipeConfig("sefar", threshold=0.9)
+    with pytest.raises(EncoderError, match="'supervised', which has none"):
+        RecipeConfig("supervised", warmup_epochs=1)
+    given = RecipeConfig("sefar", ema_decay=0.5, predictions=3)
+    assert given.switched("mean_teacher").options == MeanTeacherOptions(ema_decay=0.5)
+    assert given.switched("supervised") == RecipeConfig("supervised")
+    assert given.as_json()["name"] == "sefar"
+    assert RecipeConfig(**given.as_json()).options == given.options
+
+
+def test_help_says_which_recipes_an_option_is_of(capsys):
+    with pytest.raises(SystemExit):
+        auto_cli(TrainConfig, args=["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    for recipe, kind in RECIPES.items():
+        for field in dataclasses.fields(kind.Options):
+            told = shown.rpartition(f"--recipe.{field.name} ")[2].partition(" --")[0]
+            assert f"Default {field.default}" in told
+            assert recipe in told.partition("; of ")[2]
 
 
 @pytest.mark.parametrize("name", SEMI)
@@ -271,7 +302,7 @@ def test_sefar_losses_are_weighted_as_the_paper_says():
 def test_a_threshold_above_every_confidence_leaves_the_labels_alone(name):
     student = tiny_encoder()
     made = recipe(name, student)
-    object.__setattr__(made.config, "threshold", 1.1)
+    object.__setattr__(made.options, "threshold", 1.1)
     losses, _ = made.losses(student, batch(), batch(seed=1), epoch=2)
     assert all(loss.item() == 0 for key, loss in losses.items() if key != "sup")
     assert student.training

@@ -20,7 +20,7 @@ from encoder.errors import EncoderError
 from encoder.loading import cache_writing
 from encoder.loading.cache import FrameCache
 from encoder.loading.data import ClipStream, FrameSource, training_batches
-from encoder.recipes.base import RecipeConfig
+from encoder.recipes.config import RecipeConfig
 from encoder.training.config import DataConfig, ModelConfig, TrainConfig
 from encoder.training.lists import TrainingLists
 from encoder.training.train import train
@@ -227,7 +227,7 @@ def options(folder: Path, output: Path, cache: Path, **data) -> TrainConfig:
             labelled=folder / "train.csv", val=folder / "train.csv", short_side=32, cache=cache, **data
         ),
         model=ModelConfig(preset="tiny", depth=1, image_size=32),
-        recipe=RecipeConfig(name="supervised", warmup_epochs=0),
+        recipe=RecipeConfig("supervised"),
         labelled_batch=4,
         epochs=1,
         updates=2,

@@ -15,7 +15,7 @@ from PIL import Image
 
 import sefar_mllm.experiments.study.verb as verb
 from encoder.loading.data import FrameSource, evaluation_batches
-from encoder.recipes.base import RecipeConfig, recipe_names
+from encoder.recipes.config import RECIPES, RecipeConfig
 from encoder.recipes.perturb import PERTURBATIONS
 from encoder.training.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
 from encoder.training.train import train
@@ -95,7 +95,7 @@ def test_every_study_varies_options_that_there_are(name):
         assert len(row.paper) in (0, len(plan.paper_columns))
         if row.changes is not None:
             config = changed(base, row.changes)
-            assert config.recipe.name in recipe_names()
+            assert config.recipe.name in RECIPES
             assert config.augment.perturbation in PERTURBATIONS
             assert TemporalElements.parse(config.model.elements).n_frames == 8
             different.add(config)

@@ -1,1 +1,1 @@
-"""Training methods, one small file each; see ``encoder.recipes.base``."""
+"""Training methods, one small file each; ``encoder.recipes.config`` names them."""

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import encoder.recipes
-from encoder.errors import EncoderError
 from encoder.loading.augment import Views
 from encoder.loading.data import Batch
 from encoder.model.sefar import SefarEncoder
@@ -22,27 +18,8 @@ from encoder.recipes.teacher import Teacher
 
 
 @dataclass(frozen=True)
-class RecipeConfig:
-    """Which method trains the encoder, and its constants.
-
-    Attributes:
-        name: supervised, sefar, sefar_released, mean_teacher, fixmatch or svformer.
-        warmup_epochs: Epochs on labels alone before the teacher starts.
-        ema_decay: Highest decay of the teacher's average; it follows the number of updates up to this
-            (sefar_released: constant).
-        predictions: Predictions ``K`` of the teacher for every clip (sefar).
-        unlabelled_weight: Weight of the pseudo-label or consistency loss, before the ramp-up.
-        mix_weight: Weight of the mix loss, before the ramp-up.
-        threshold: Least confidence of a pseudo-label that counts (fixmatch, svformer).
-    """
-
-    name: str = "sefar"
-    warmup_epochs: int = 5
-    ema_decay: float = 0.9999
-    predictions: int = 10
-    unlabelled_weight: float = 2.0
-    mix_weight: float = 2.0
-    threshold: float = 0.8
+class RecipeOptions:
+    """Options of a recipe: a class beside it, whose docstring is what ``--help`` shows."""
 
 
 class Term(NamedTuple):
@@ -53,7 +30,8 @@ class Term(NamedTuple):
 
 
 class Recipe:
-    """One training method. A new one is a module in this folder whose ``RECIPE`` is a subclass.
+    """One training method; by itself, cross-entropy on the labelled clips alone. A new one is a subclass in a
+    module of its own and an entry in ``encoder.recipes.config.RECIPES``.
 
     Its losses come one after the other: whoever computes the gradient of each before asking for the next
     holds the activations of one forward pass at a time. The gradients add up to those of the sum.
@@ -61,35 +39,35 @@ class Recipe:
     Args:
         student: The network that is trained, unwrapped.
         views: Makes weak, labelled and strong views of decoded frames.
-        config: The method's constants.
+        options: The method's own options, an instance of ``Options``.
         epochs: Epochs of the whole training, for the ramp-up.
 
     Attributes:
+        Options: The class of the method's own options.
         unlabelled_losses: Names of the losses on unlabelled clips, in the order of :meth:`unlabelled_terms`.
         draws: Independent sets of frames that an unlabelled clip comes with, one behind the other.
+        has_teacher: Whether there is an EMA network.
         teacher: The EMA network, or None where the method has none.
     """
 
-    unlabelled_losses: tuple[str, ...] = ()
-    draws: int = 1
+    Options: ClassVar[type[RecipeOptions]] = RecipeOptions
+    unlabelled_losses: ClassVar[tuple[str, ...]] = ()
+    draws: ClassVar[int] = 1
+    has_teacher: ClassVar[bool] = False
 
-    def __init__(self, student: SefarEncoder, views: Views, config: RecipeConfig, epochs: int) -> None:
-        self.student, self.views, self.config, self.epochs = student, views, config, epochs
+    options: RecipeOptions
+
+    def __init__(self, student: SefarEncoder, views: Views, options: RecipeOptions, epochs: int) -> None:
+        self.student, self.views, self.options, self.epochs = student, views, options, epochs
         self.perturbation = find_perturbation(views.config.perturbation)
         self.teacher: Teacher | None = None
 
     def wants_unlabelled(self, epoch: int) -> bool:
         """Whether ``terms`` is to be given unlabelled clips in this epoch."""
-        return bool(self.unlabelled_losses) and epoch >= self.config.warmup_epochs
-
-    def ramp(self, epoch: int) -> float:
-        """``ξ``, the weight of the unlabelled losses."""
-        return ramp_up(epoch, self.config.warmup_epochs, self.epochs)
+        return False
 
     def start_epoch(self, epoch: int) -> None:
-        """Called before every epoch: the teacher starts as a copy of the student after the warm-up."""
-        if self.teacher is not None and epoch == self.config.warmup_epochs:
-            self.teacher.restart()
+        """Called before every epoch."""
 
     def loss_names(self, unlabelled: Batch | None) -> tuple[str, ...]:
         """Names of the losses that ``terms`` gives, in its order."""
@@ -129,22 +107,45 @@ class Recipe:
 
     def after_update(self, epoch: int) -> None:
         """Called after every update of the student."""
-        if self.teacher is not None and epoch >= self.config.warmup_epochs:
+
+
+@dataclass(frozen=True)
+class SemiSupervisedOptions(RecipeOptions):
+    """Options of every recipe that looks at unlabelled clips.
+
+    Attributes:
+        warmup_epochs: Epochs on labels alone before the unlabelled clips come in and the teacher starts.
+        unlabelled_weight: Weight of the pseudo-label or consistency loss, before the ramp-up.
+    """
+
+    warmup_epochs: int = 5
+    unlabelled_weight: float = 2.0
+
+
+class SemiSupervised(Recipe):
+    """A method that looks at unlabelled clips after a warm-up on labels alone, with or without a teacher."""
+
+    Options = SemiSupervisedOptions
+    options: SemiSupervisedOptions
+
+    def wants_unlabelled(self, epoch: int) -> bool:
+        return epoch >= self.options.warmup_epochs
+
+    def ramp(self, epoch: int) -> float:
+        """``ξ``, the weight of the unlabelled losses."""
+        return ramp_up(epoch, self.options.warmup_epochs, self.epochs)
+
+    def start_epoch(self, epoch: int) -> None:
+        """The teacher starts as a copy of the student after the warm-up."""
+        if self.teacher is not None and epoch == self.options.warmup_epochs:
+            self.teacher.restart()
+
+    def after_update(self, epoch: int) -> None:
+        """The teacher follows, once it has started."""
+        if self.teacher is not None and epoch >= self.options.warmup_epochs:
             self.teacher.follow()
 
     def strong(self, clips: Batch) -> Tensor:
         """The strong view ``(B, N, C, S, S)``: cropped, mirrored where allowed, frames perturbed in time."""
         view = self.views.flipped(clips.frames, clips.sizes)
         return reorder(view, self.perturbation(len(view), self.student.elements))
-
-
-def recipe_names() -> list[str]:
-    """Names of the recipes there are: the modules of this folder but for ``base``."""
-    return [m.name for m in pkgutil.iter_modules(encoder.recipes.__path__) if m.name != "base"]
-
-
-def find_recipe(name: str) -> type[Recipe]:
-    """The class of that name. Raises EncoderError naming those there are."""
-    if name not in recipe_names():
-        raise EncoderError(f"recipe {name!r}: expected one of {', '.join(recipe_names())}")
-    return importlib.import_module(f"encoder.recipes.{name}").RECIPE

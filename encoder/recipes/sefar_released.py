@@ -13,10 +13,9 @@ from encoder.device import to_device
 from encoder.loading.augment import Views
 from encoder.loading.data import Batch
 from encoder.model.sefar import SefarEncoder
-from encoder.recipes.base import RecipeConfig
 from encoder.recipes.losses import weighted_squared_error
 from encoder.recipes.mix import TubeMix
-from encoder.recipes.sefar import Sefar
+from encoder.recipes.sefar import Sefar, SefarOptions
 from encoder.recipes.teacher import PseudoLabels, Teacher
 
 
@@ -59,9 +58,9 @@ class SefarReleased(Sefar):
 
     draws = 2
 
-    def __init__(self, student: SefarEncoder, views: Views, config: RecipeConfig, epochs: int) -> None:
-        super().__init__(student, views, config, epochs)
-        self.teacher = Teacher(student, config.ema_decay, constant=True)
+    def __init__(self, student: SefarEncoder, views: Views, options: SefarOptions, epochs: int) -> None:
+        super().__init__(student, views, options, epochs)
+        self.teacher = Teacher(student, options.ema_decay, constant=True)
         self.views = ElementViews(**vars(views), slots=student.elements.slots)
 
     def after_part(self, epoch: int) -> None:
@@ -106,6 +105,3 @@ class SefarReleased(Sefar):
             for slot in slots:
                 mixed[:, slot] = its.frames(own[:, slot], strong[its.partner, slot], shape.patch_size)
         return weighted_squared_error(model(mixed), mix.targets(pseudo.probabilities), mix.targets(weight))
-
-
-RECIPE = SefarReleased

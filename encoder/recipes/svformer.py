@@ -6,14 +6,30 @@ frames: ``model.elements: "8"``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
-from encoder.recipes.sefar import Sefar
 from encoder.recipes.teacher import PseudoLabels
+from encoder.recipes.teacher_mix import TeacherMix, TeacherMixOptions
 
 
-class SVFormer(Sefar):
+@dataclass(frozen=True)
+class SVFormerOptions(TeacherMixOptions):
+    """SVFormer's options.
+
+    Attributes:
+        threshold: Least confidence of a pseudo-label that counts.
+    """
+
+    threshold: float = 0.8
+
+
+class SVFormer(TeacherMix):
     """``L = L_sup + ξ·(w_un·L_un + w_mix·L_mix)``, a pseudo-label counting where it is confident."""
+
+    Options = SVFormerOptions
+    options: SVFormerOptions
 
     def pseudo_labels(self, weak: Tensor) -> PseudoLabels:
         """One prediction, without dropout."""
@@ -21,7 +37,4 @@ class SVFormer(Sefar):
 
     def weight(self, pseudo: PseudoLabels) -> Tensor:
         """1 where the confidence reaches the threshold, else 0; ``(B,)``."""
-        return (pseudo.confidence >= self.config.threshold).float()
-
-
-RECIPE = SVFormer
+        return (pseudo.confidence >= self.options.threshold).float()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from encoder.errors import EncoderError
 from encoder.loading.augment import AugmentConfig
 from encoder.loading.packing import QUALITY
-from encoder.recipes.base import RecipeConfig
+from encoder.recipes.base import SemiSupervisedOptions
+from encoder.recipes.config import RecipeConfig
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class TrainConfig:
         data: Clip lists and how they are read.
         model: The network.
         augment: Crops, flips, perturbation.
-        recipe: The training method.
+        recipe: The training method and its own options.
         optim: Optimizer and learning rate.
         epochs: Passes over the clips, of which ``recipe.warmup_epochs`` are on labels alone.
         epoch_over: Which clips a pass is over: ``unlabelled`` (the labelled where there are no others), or
@@ -171,8 +173,15 @@ class TrainConfig:
                 raise EncoderError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.updates is not None and self.updates < self.epochs:
             raise EncoderError(f"updates: expected at least one for each of {self.epochs} epochs")
-        if self.recipe.name != "supervised" and not 0 <= self.recipe.warmup_epochs < self.epochs:
+        recipe = self.recipe.options
+        if isinstance(recipe, SemiSupervisedOptions) and not 0 <= recipe.warmup_epochs < self.epochs:
             raise EncoderError(
                 f"recipe.warmup_epochs: expected fewer than the {self.epochs} epochs of the training, "
-                f"got {self.recipe.warmup_epochs}"
+                f"got {recipe.warmup_epochs}"
             )
+
+
+def as_json(config: TrainConfig) -> dict[str, Any]:
+    """All options as JSON has them, the recipe's with its defaults."""
+    options = json.loads(json.dumps(asdict(config), default=str))
+    return {**options, "recipe": config.recipe.as_json()}

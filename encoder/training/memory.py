@@ -30,6 +30,7 @@ import torch
 from encoder.model.backbone import ViTShape
 from encoder.model.sefar import SefarEncoder
 from encoder.model.starting_weights import load_starting_weights
+from encoder.recipes.config import find_recipe
 from encoder.training.build import network_shape
 from encoder.training.config import ModelConfig, TrainConfig
 from encoder.video.elements import TemporalElements
@@ -71,11 +72,12 @@ def training_memory(config: TrainConfig, processes: int = 1) -> EncoderMemory:
     model = config.model
     size = 4 if config.mixed_precision == "no" else 2
     labelled = -(-config.labelled_batch // (processes * config.accumulate))
-    supervised = config.recipe.name == "supervised"
+    recipe = find_recipe(config.recipe.name)
+    supervised = not recipe.unlabelled_losses
     clips = labelled if supervised else labelled * max(1, config.unlabelled_ratio)
     shape, parameters = network_size(model)
     elements = TemporalElements.parse(model.elements)
-    copies = 3 + (config.optim.name == "adamw") + (config.recipe.name not in ("supervised", "fixmatch"))
+    copies = 3 + (config.optim.name == "adamw") + recipe.has_teacher
     frames = clips * elements.n_frames
     short = config.data.short_side
     decoded = (

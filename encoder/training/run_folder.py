@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from encoder.errors import EncoderError
 from encoder.files import appearing_whole, write_json
 from encoder.training.checkpoint import load_checkpoint, prune_checkpoints, save_checkpoint
 from encoder.training.checkpoint import newest_checkpoint as newest
-from encoder.training.config import TrainConfig
+from encoder.training.config import TrainConfig, as_json
 
 # Options that a resumed run may change: they do not enter the weights.
 _FREE = ("resume", "output", "checkpoint_every", "keep_checkpoints", "log_every", "tracker", "max_broken")
@@ -37,7 +36,7 @@ class RunFolder:
             )
         if newest(self.checkpoints) is None:
             return
-        settings = self._settings()
+        settings = as_json(self.config)
         try:
             before = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -55,10 +54,7 @@ class RunFolder:
         """Creates the folder and writes the options."""
         if self.main:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_json(self.path / "config.json", self._settings())
-
-    def _settings(self) -> dict[str, Any]:
-        return json.loads(json.dumps(asdict(self.config), default=str))
+            write_json(self.path / "config.json", as_json(self.config))
 
     def log(self, line: dict[str, Any]) -> None:
         """Appends a line to ``metrics.jsonl``."""

@@ -23,7 +23,7 @@ from encoder.loading.data import Batch, derive_seed
 from encoder.processes.group import join
 from encoder.processes.stopping import on_sigterm
 from encoder.processes.waiting import leaving_together
-from encoder.recipes.base import find_recipe
+from encoder.recipes.config import find_recipe
 from encoder.training.build import build_encoder, build_optimizer, learning_rate
 from encoder.training.config import TrainConfig
 from encoder.training.deferred import DeferredCheck, UpdateReport
@@ -89,7 +89,7 @@ class Training:
         torch.manual_seed(derive_seed(config.seed, "weights"))
         self.student = build_encoder(config.model, self.lists.classes, config.augment)
         views = Views(config.augment, config.model.image_size, self.student.mean, self.student.std)
-        self.recipe = recipe(self.student, views, config.recipe, config.epochs)
+        self.recipe = recipe(self.student, views, config.recipe.options, config.epochs)
         device = self.accelerator.device
         multiply_in_tf32(device)
         networks = [self.student]

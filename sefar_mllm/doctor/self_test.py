@@ -15,7 +15,7 @@ import torch
 
 from encoder.features.extract import ExtractConfig, extract
 from encoder.loading.scan import scan_clips
-from encoder.recipes.base import RecipeConfig
+from encoder.recipes.config import RecipeConfig
 from encoder.training.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
 from encoder.training.train import train
 from encoder.video.elements import TemporalElements

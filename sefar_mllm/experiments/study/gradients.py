@@ -12,6 +12,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from encoder.loading.data import Batch, derive_seed
+from encoder.recipes.base import SemiSupervisedOptions
 from encoder.training.config import TrainConfig
 from encoder.training.train import Training
 from encoder.visual.sefar import load_sefar
@@ -34,11 +35,13 @@ def gradient_shares(folder: Path, config: TrainConfig) -> Measured:
     Returns:
         Figures: means over the updates, shares in per cent. Details: the :data:`Parts` of both times.
     """
-    begun, ended = config.recipe.warmup_epochs, config.epochs - 1
+    recipe = config.recipe.options
+    assert isinstance(recipe, SemiSupervisedOptions), config.recipe.name
+    begun, ended = recipe.warmup_epochs, config.epochs - 1
     AcceleratorState._reset_state()  # this run's settings must not meet those of another in the process
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            training = _warmed_up(replace(config, output=Path(scratch) / "run", resume=False))
+            training = _warmed_up(replace(config, output=Path(scratch) / "run", resume=False), begun)
         found = {"first": _over_updates(training, begun)}
         assert training.recipe.teacher is not None
         for name, network in (("student", training.student), ("teacher", training.recipe.teacher.network)):
@@ -54,13 +57,13 @@ def gradient_shares(folder: Path, config: TrainConfig) -> Measured:
     return Measured(figures, found)
 
 
-def _warmed_up(config: TrainConfig) -> Training:
-    """A training right before its first update with unlabelled clips."""
+def _warmed_up(config: TrainConfig, epoch: int) -> Training:
+    """A training right before its first update with unlabelled clips, in ``epoch``."""
     data = replace(config.data, val=None)
     training = Training(replace(config, data=data, checkpoint_every=0, tracker="none"))
     training.total = _first_update(training)
     training.run()
-    training.recipe.start_epoch(config.recipe.warmup_epochs)
+    training.recipe.start_epoch(epoch)
     return training
 
 

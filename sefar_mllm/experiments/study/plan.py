@@ -100,9 +100,13 @@ class Study:
 
 
 def changed(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
-    """The options with some of them, given by dotted name, replaced."""
+    """The options with some of them, given by dotted name, replaced; another recipe keeps those of the
+    recipe's options that it has too."""
     for name, value in changes.items():
-        config = _with(config, name.split("."), value)
+        if name == "recipe.name":
+            config = replace(config, recipe=config.recipe.switched(value))
+        else:
+            config = _with(config, name.split("."), value)
     return config
 
 

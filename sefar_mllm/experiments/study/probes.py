@@ -17,6 +17,7 @@ from encoder.errors import EncoderError
 from encoder.loading.data import derive_seed, evaluation_batches, open_source
 from encoder.model.sefar import SefarEncoder
 from encoder.recipes.perturb import Perturbation, all_reverse, mod_perturb, reorder
+from encoder.recipes.sefar import SefarOptions
 from encoder.recipes.teacher import Teacher, pseudo_labels
 from encoder.training.config import TrainConfig
 from encoder.video.clips import read_clips
@@ -45,11 +46,12 @@ def prediction_times(folder: Path, config: TrainConfig) -> Measured:
     side = network.shape.image_size
     frames = torch.randn(clips, network.elements.n_frames, 3, side, side, device=device)
     teacher = Teacher(network, decay=0.0)
+    recipe = _sefar(config)
     spent = []
     for _ in range(TIMES + 1):
         begun = time.perf_counter()
         with _autocast(config, device):
-            teacher.label(frames, config.recipe.predictions)
+            teacher.label(frames, recipe.predictions)
         if device.type == "cuda":
             torch.cuda.synchronize()
         spent.append(1000 * (time.perf_counter() - begun))
@@ -59,7 +61,7 @@ def prediction_times(folder: Path, config: TrainConfig) -> Measured:
     updates = [
         1000 * in_update * (1 - line["data_wait"]) / line["clips_per_second"]
         for line in lines
-        if line.get("epoch", 0) > config.recipe.warmup_epochs and "clips_per_second" in line
+        if line.get("epoch", 0) > recipe.warmup_epochs and "clips_per_second" in line
     ]
     if updates:
         figures["update ms"] = median(updates)
@@ -75,7 +77,7 @@ def accuracy_by_confidence(folder: Path, config: TrainConfig) -> Measured:
     for frames, labels in _validation(network, config):
         feature = _feature(network, frames, config)
         found = pseudo_labels(
-            head.predictions(feature, head.dropout_masks(config.recipe.predictions, feature))
+            head.predictions(feature, head.dropout_masks(_sefar(config).predictions, feature))
         )
         confidence.append(found.confidence)
         deviation.append(found.deviation)
@@ -126,6 +128,12 @@ def direction_confusion(folder: Path, config: TrainConfig) -> Measured:
         {"taken for the mirror class": share},
         {"counts": confusion_counts(predicted, labels, len(classes)).tolist()},
     )
+
+
+def _sefar(config: TrainConfig) -> SefarOptions:
+    """The options of a run whose teacher predicts every clip several times."""
+    assert isinstance(config.recipe.options, SefarOptions), config.recipe.name
+    return config.recipe.options
 
 
 def _network(folder: Path) -> SefarEncoder:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from encoder.files import write_json
-from encoder.training.config import TrainConfig
+from encoder.training.config import TrainConfig, as_json
 from encoder.training.train import train
 from gym_qa.datasets.dataset import DataFiles
 from gym_qa.datasets.sources import is_synthetic
@@ -117,7 +117,7 @@ def study(config: StudyConfig) -> dict[str, Any]:
         "title": plan.title,
         "unit": "top-1 accuracy in per cent, of the teacher where the method has one",
         "data": {**_plain(asdict(files)), "synthetic": synthetic, "fraction": config.fraction},
-        "settings": _plain(asdict(base)),
+        "settings": as_json(base),
         "versions": {"sefar-mllm": version("sefar-mllm"), "torch": torch.__version__},
     }
     results: dict[str, Any] = {}
@@ -197,7 +197,7 @@ def one_run(runs: Path, options: TrainConfig, lists: Lists, plan: Study) -> dict
 
 def run_name(options: TrainConfig, lists: Lists) -> str:
     """A folder name from all that decides what a run computes: options, clip lists, classes, seed."""
-    settings = {key: value for key, value in _plain(asdict(options)).items() if key not in _WITHOUT_EFFECT}
+    settings = {key: value for key, value in as_json(options).items() if key not in _WITHOUT_EFFECT}
     settings["data"] = [options.data.short_side, options.data.reader, str(options.data.video_root)]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in lists.files:
