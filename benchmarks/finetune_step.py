@@ -27,7 +27,8 @@ from transformers import AutoConfig, LlamaConfig
 
 from encoder.features.store import FeatureStore
 from gym_qa.questions.questions import WORDINGS, Question
-from projector.build import ProjectorSpec, build_projector
+from projector.base import ProjectorSpec
+from projector.build import build_projector
 from sefar_mllm.finetuning.dataset import FinetuneDataset, collate
 from sefar_mllm.model.activation_checkpointing import enable_checkpointing
 from sefar_mllm.model.config import MLLMConfig

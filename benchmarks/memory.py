@@ -24,7 +24,8 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PretrainedConfig
 
-from projector.build import ProjectorSpec, build_projector
+from projector.base import ProjectorSpec
+from projector.build import build_projector
 from sefar_mllm.doctor.memory import GB, Setup, finetune_memory
 from sefar_mllm.model.activation_checkpointing import enable_checkpointing
 from sefar_mllm.model.language_model import nf4_config

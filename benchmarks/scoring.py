@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from gym_qa.datasets.table import ActionClass, Clip
 from gym_qa.minigym.elements import ELEMENTS, EVENTS
 from gym_qa.questions.questions import Question, build_questions
-from projector.build import ProjectorSpec
+from projector.base import ProjectorSpec
 from sefar_mllm.inference.likelihood import log_likelihoods
 from sefar_mllm.inference.multiple_choice import EncodedQuestion, encode_question, score_questions
 from sefar_mllm.model.config import MLLMConfig

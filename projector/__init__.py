@@ -4,13 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from projector.build import ProjectorSpec, build_projector
+    from projector.base import ProjectorSpec
+    from projector.build import build_projector
     from projector.errors import ProjectorError
     from projector.standardize import Standardize
 
 #: What is imported only when it is asked for: name → module.
 _HOME = {
-    "ProjectorSpec": "projector.build",
+    "ProjectorSpec": "projector.base",
     "build_projector": "projector.build",
     "Standardize": "projector.standardize",
     "ProjectorError": "projector.errors",

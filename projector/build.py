@@ -4,75 +4,74 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from projector.base import Projector, ProjectorOptions, ProjectorSpec
 from projector.errors import ProjectorError
 from projector.mlp import LinearProjector, MLPProjector
 from projector.pool import PoolProjector
-from projector.queries import QFormerLayer, QueryProjector, ResamplerLayer
+from projector.queries import QFormer, Resampler
 from projector.standardize import Standardize
 
 WEIGHTS, CONFIG = "projector.safetensors", "projector.json"
 MEAN, DEVIATION = "standardize.mean", "standardize.deviation"  # among the weights
 
 
-@dataclass(frozen=True)
-class ProjectorSpec:
-    """A projector's kind and sizes: ``(B, tokens, dim) → (B, num_tokens, hidden)``.
-
-    Projectors take features that `Standardize` has brought to unit size.
-
-    Attributes:
-        kind: one of ``PROJECTORS``.
-        dim: width of the features.
-        hidden: width of the language model.
-        tokens: feature tokens of one clip.
-        num_tokens: tokens that the language model gets.
-    """
-
-    kind: str
-    dim: int
-    hidden: int
-    tokens: int
-    num_tokens: int
-
-
-PROJECTORS: dict[str, Callable[[ProjectorSpec], nn.Module]] = {
-    "linear": lambda spec: LinearProjector(spec.dim, spec.hidden),
-    "mlp": lambda spec: MLPProjector(spec.dim, spec.hidden),
-    "pool": lambda spec: PoolProjector(spec.dim, spec.hidden, spec.tokens, spec.num_tokens),
-    "resampler": lambda spec: QueryProjector(
-        ResamplerLayer, spec.dim, spec.hidden, spec.tokens, spec.num_tokens
-    ),
-    "qformer": lambda spec: QueryProjector(QFormerLayer, spec.dim, spec.hidden, spec.tokens, spec.num_tokens),
+#: The projectors by name. Each has its own options, ``PROJECTORS[name].Options``.
+PROJECTORS: dict[str, type[Projector]] = {
+    "linear": LinearProjector,
+    "mlp": MLPProjector,
+    "pool": PoolProjector,
+    "resampler": Resampler,
+    "qformer": QFormer,
 }
-TOKEN_BY_TOKEN = ("linear", "mlp")  # these give as many tokens as they get
 
 
-def build_projector(spec: ProjectorSpec) -> nn.Module:
+def parse_kind(kind: str) -> tuple[type[Projector], ProjectorOptions]:
+    """``resampler?depth=4`` → the projector and its options.
+
+    Raises:
+        ProjectorError: there is no such projector, or it has no such option.
+    """
+    name, _, query = kind.partition("?")
+    if name not in PROJECTORS:
+        raise ProjectorError(f"there is no projector {name!r}; choose one of {', '.join(PROJECTORS)}")
+    own = [field.name for field in fields(PROJECTORS[name].Options)]
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    for option, value in given.items():
+        if option not in own:
+            raise ProjectorError(
+                f"projector {kind!r}: no option {option!r}; {name!r} has {', '.join(own) or 'none'}"
+            )
+        if not (value.isascii() and value.isdigit() and int(value)):
+            raise ProjectorError(f"projector {kind!r}: {option} must be a whole number above 0")
+    options = {option: int(value) for option, value in given.items()}
+    return PROJECTORS[name], PROJECTORS[name].Options(**options)
+
+
+def build_projector(spec: ProjectorSpec) -> Projector:
     """A new projector, ``(B, tokens, dim) → (B, num_tokens, hidden)``, for standardised features.
 
     Raises:
-        ProjectorError: for an unknown kind or sizes that do not fit one another.
+        ProjectorError: for an unknown kind or option, or sizes that do not fit one another.
     """
-    if spec.kind not in PROJECTORS:
-        raise ProjectorError(f"there is no projector {spec.kind!r}; choose one of {', '.join(PROJECTORS)}")
+    projector, options = parse_kind(spec.kind)
     for name in ("dim", "hidden", "tokens", "num_tokens"):
         if getattr(spec, name) < 1:
             raise ProjectorError(f"projector {spec.kind!r}: {name} is {getattr(spec, name)}, not at least 1")
-    if spec.kind in TOKEN_BY_TOKEN and spec.num_tokens != spec.tokens:
+    if projector.token_by_token and spec.num_tokens != spec.tokens:
         raise ProjectorError(
             f"projector {spec.kind!r} gives one token for each of the {spec.tokens} feature tokens, not "
             f"{spec.num_tokens}; choose pool, resampler or qformer to change their number"
         )
-    return PROJECTORS[spec.kind](spec)
+    return projector(spec, options)
 
 
 def parameter_count(spec: ProjectorSpec) -> int:
@@ -120,7 +119,7 @@ def read_spec(folder: Path) -> ProjectorSpec:
     return ProjectorSpec(**values)
 
 
-def load_projector(folder: Path) -> tuple[ProjectorSpec, nn.Module, Standardize]:
+def load_projector(folder: Path) -> tuple[ProjectorSpec, Projector, Standardize]:
     """The projector that ``save_projector`` wrote into ``folder``, and the statistics that go before it.
 
     Raises:
@@ -135,16 +134,13 @@ def load_projector(folder: Path) -> tuple[ProjectorSpec, nn.Module, Standardize]
         raise ProjectorError(f"{file}: no readable projector weights ({error})") from error
     wanted = {**module.state_dict(), MEAN: standardize.mean, DEVIATION: standardize.deviation}
     expected = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    if found != expected:
-        wrong = sorted(
-            name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
-        )
-        name = wrong[0]
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if shapes != expected:
+        name = min(n for n in expected.keys() | shapes.keys() if expected.get(n) != shapes.get(n))
         raise ProjectorError(
             f"{file}: not the weights of a {spec.kind!r} projector from {spec.dim} to {spec.hidden}: "
-            f"{name} is {found.get(name, 'missing')}, expected {expected.get(name, 'nothing of that name')}; "
-            f"take {WEIGHTS} and {CONFIG} from the same run"
+            f"{name} is {shapes.get(name, 'missing')}, expected {expected.get(name, 'nothing of that name')}"
+            f"; take {WEIGHTS} and {CONFIG} from the same run"
         )
     standardize.mean, standardize.deviation = state.pop(MEAN).float(), state.pop(DEVIATION).float()
     module.load_state_dict(state)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from projector.base import Projector, ProjectorSpec
 from projector.errors import ProjectorError
+from projector.mlp import MLPOptions, mlp
 
 
-class PoolProjector(nn.Module):
+class PoolProjector(Projector):
     """Mean over ``num_tokens`` equal stretches of tokens (time, where tokens are frames), then a two-layer
     MLP.
 
@@ -17,15 +19,17 @@ class PoolProjector(nn.Module):
         ProjectorError: when ``num_tokens`` does not divide ``tokens``: stretches would overlap.
     """
 
-    def __init__(self, dim: int, hidden: int, tokens: int, num_tokens: int) -> None:
-        super().__init__()
-        if tokens % num_tokens:
+    Options = MLPOptions
+
+    def __init__(self, spec: ProjectorSpec, options: MLPOptions) -> None:
+        super().__init__(spec, options)
+        if spec.tokens % spec.num_tokens:
             raise ProjectorError(
-                f"projector 'pool': {tokens} feature tokens cannot be cut into {num_tokens} equal "
-                "stretches; choose a divisor"
+                f"projector {spec.kind!r}: {spec.tokens} feature tokens cannot be cut into "
+                f"{spec.num_tokens} equal stretches; choose a divisor"
             )
-        self.num_tokens = num_tokens
-        self.layers = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, hidden))
+        self.num_tokens = spec.num_tokens
+        self.layers = mlp(spec.dim, spec.hidden, options.depth)
 
     def forward(self, features: Tensor) -> Tensor:
         """``(B, n, dim)`` → ``(B, num_tokens, hidden)``."""

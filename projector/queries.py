@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-DEPTH = 2
-HEAD_DIM = 64
+from projector.base import Projector, ProjectorOptions, ProjectorSpec
+
+
+@dataclass(frozen=True)
+class QueryOptions(ProjectorOptions):
+    """Options of projectors with queries.
+
+    Attributes:
+        depth: layers.
+        head_width: width of an attention head; where it does not divide the language model's, the next larger
+            that does.
+    """
+
+    depth: int = 2
+    head_width: int = 64
 
 
 class Attention(nn.Module):
     """Multi-head attention of ``queries`` ``(B, m, width)`` to ``context`` ``(B, n, width)``."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, head_width: int) -> None:
         super().__init__()
-        self.heads = max(1, width // HEAD_DIM)
-        while width % self.heads:  # widths that no head of 64 divides get the next larger heads
+        self.heads = max(1, width // head_width)
+        while width % self.heads:
             self.heads -= 1
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
@@ -40,12 +56,12 @@ def feed_forward(width: int) -> nn.Sequential:
 
 
 class Reader(nn.Module):
-    """Features with a learned place each, brought to the language model's width."""
+    """Features with a learned position each, brought to the language model's width."""
 
     def __init__(self, dim: int, hidden: int, tokens: int) -> None:
         super().__init__()
         self.linear = nn.Linear(dim, hidden)
-        # Attention has no order of its own: without places the tokens of a video could be shuffled unseen.
+        # Attention has no order of its own: without positions the tokens of a video could be shuffled unseen.
         self.places = nn.Parameter(torch.randn(1, tokens, hidden) * 0.02)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -56,10 +72,10 @@ class Reader(nn.Module):
 class ResamplerLayer(nn.Module):
     """Queries read features and themselves in one attention (Alayrac et al. 2022, Flamingo, A.1.1)."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, head_width: int) -> None:
         super().__init__()
         self.query_norm, self.context_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = Attention(width)
+        self.attention = Attention(width, head_width)
         self.mlp = feed_forward(width)
 
     def forward(self, queries: Tensor, context: Tensor) -> Tensor:
@@ -73,10 +89,10 @@ class ResamplerLayer(nn.Module):
 class QFormerLayer(nn.Module):
     """Queries look at one another, then at the features (Li et al. 2023, BLIP-2, section 3.1)."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, head_width: int) -> None:
         super().__init__()
         self.self_norm, self.query_norm, self.context_norm = (nn.LayerNorm(width) for _ in range(3))
-        self.self_attention, self.cross_attention = Attention(width), Attention(width)
+        self.self_attention, self.cross_attention = (Attention(width, head_width) for _ in range(2))
         self.mlp = feed_forward(width)
 
     def forward(self, queries: Tensor, context: Tensor) -> Tensor:
@@ -87,23 +103,24 @@ class QFormerLayer(nn.Module):
         return queries + self.mlp(queries)
 
 
-class QueryProjector(nn.Module):
-    """Learned queries through a few layers: ``(B, n, dim) → (B, num_tokens, hidden)`` for any ``n`` of
-    features.
+class QueryProjector(Projector):
+    """Learned queries, ``num_tokens`` of them, through a few layers.
 
-    Args:
-        layer: `ResamplerLayer` or `QFormerLayer`.
-        dim: width of the features.
-        hidden: width of the language model.
-        tokens: feature tokens of one clip.
-        num_tokens: queries.
+    ``(B, n, dim) → (B, num_tokens, hidden)``.
+
+    Attributes:
+        layer: what the queries go through.
     """
 
-    def __init__(self, layer: type[nn.Module], dim: int, hidden: int, tokens: int, num_tokens: int) -> None:
-        super().__init__()
-        self.reader = Reader(dim, hidden, tokens)
-        self.queries = nn.Parameter(torch.randn(1, num_tokens, hidden) * 0.02)
-        self.layers = nn.ModuleList(layer(hidden) for _ in range(DEPTH))
+    Options = QueryOptions
+    layer: ClassVar[type[ResamplerLayer] | type[QFormerLayer]]
+
+    def __init__(self, spec: ProjectorSpec, options: QueryOptions) -> None:
+        super().__init__(spec, options)
+        hidden = spec.hidden
+        self.reader = Reader(spec.dim, hidden, spec.tokens)
+        self.queries = nn.Parameter(torch.randn(1, spec.num_tokens, hidden) * 0.02)
+        self.layers = nn.ModuleList(self.layer(hidden, options.head_width) for _ in range(options.depth))
         self.norm = nn.LayerNorm(hidden)
         self.out = nn.Linear(hidden, hidden)
 
@@ -114,3 +131,15 @@ class QueryProjector(nn.Module):
         for layer in self.layers:
             queries = layer(queries, context)
         return self.out(self.norm(queries))
+
+
+class Resampler(QueryProjector):
+    """The perceiver resampler."""
+
+    layer = ResamplerLayer
+
+
+class QFormer(QueryProjector):
+    """The Q-Former."""
+
+    layer = QFormerLayer

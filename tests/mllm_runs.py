@@ -10,7 +10,8 @@ import torch
 from mllm_sources import tiny_causal, tiny_tokenizer
 from safetensors.torch import load_file
 
-from projector.build import ProjectorSpec, build_projector
+from projector.base import ProjectorSpec
+from projector.build import build_projector
 from sefar_mllm.finetuning.config import FinetuneConfig
 from sefar_mllm.model.checkpoint import ADAPTER_WEIGHTS, PROJECTOR_WEIGHTS
 from sefar_mllm.model.config import MLLMConfig

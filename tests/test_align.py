@@ -6,7 +6,8 @@ import pytest
 import torch
 from mllm_sources import NAMES, easy_questions, easy_store, tiny_causal, tiny_tokenizer
 
-from projector.build import ProjectorSpec, build_projector
+from projector.base import ProjectorSpec
+from projector.build import build_projector
 from sefar_mllm.finetuning.align import align_projector, answer_embeddings
 from sefar_mllm.model.config import MLLMConfig
 from sefar_mllm.model.mllm import SefarMLLM

@@ -18,7 +18,7 @@ from encoder.errors import EncoderError
 from encoder.loading.augment import AugmentConfig
 from encoder.model.sefar import SefarEncoder
 from encoder.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
-from encoder.training.config import ModelConfig, OptimConfig, TrainConfig
+from encoder.training.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
 from encoder.training.evaluate import accuracies
 from encoder.training.train import train
 
@@ -245,6 +245,15 @@ def test_no_checkpoint_and_no_line_of_the_log_has_a_loss_that_is_not_finite(dire
 def test_bad_options_are_named(changes, message, directions, tmp_path):
     with pytest.raises(EncoderError, match=message):
         train(options(directions, tmp_path / "run", **changes))
+
+
+def test_options_that_nothing_would_use_are_refused():
+    with pytest.raises(EncoderError, match=r"optim\.momentum: adamw has no such option"):
+        OptimConfig("adamw", momentum=0.9)
+    with pytest.raises(EncoderError, match=r"model\.preset: the weights 'minigym' have a shape"):
+        ModelConfig(weights="minigym", preset="S")
+    with pytest.raises(EncoderError, match=r"keep_best: .*data\.val"):
+        TrainConfig(Path("run"), DataConfig(Path("train.csv")), keep_best=True)
 
 
 def test_processes_that_do_not_know_of_each_other_are_refused(directions, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ ROOMS = ("encoder", "projector", "gym_qa", "sefar_mllm")
 #: Every package and what it may import of its own room: only what stands above it here.
 LAYERS = {
     "encoder": "errors files device processes video loading model recipes training visual features",
-    "projector": "errors standardize mlp pool queries build",
+    "projector": "errors base standardize mlp pool queries build",
     "gym_qa": "errors files dice datasets questions minigym cutting audit exports benchmark",
     "sefar_mllm": "errors files statistics console settings model inference finetuning report evaluation "
     "doctor experiments cli",

@@ -30,7 +30,8 @@ from transformers import (
 
 import sefar_mllm.inference.generation
 from gym_qa.questions.questions import Question
-from projector.build import ProjectorSpec, build_projector
+from projector.base import ProjectorSpec
+from projector.build import build_projector
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.finetuning.config import FinetuneConfig
 from sefar_mllm.finetuning.finetune import finetune

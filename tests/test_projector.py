@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from projector.base import ProjectorSpec
 from projector.build import (
     PROJECTORS,
-    ProjectorSpec,
     build_projector,
     load_projector,
     parameter_count,
@@ -22,7 +22,8 @@ from projector.standardize import Standardize
 
 
 def spec(kind: str, dim: int = 10, hidden: int = 16, tokens: int = 8) -> ProjectorSpec:
-    return ProjectorSpec(kind, dim, hidden, tokens, tokens if kind in ("linear", "mlp") else 4)
+    same = kind.partition("?")[0] in ("linear", "mlp")
+    return ProjectorSpec(kind, dim, hidden, tokens, tokens if same else 4)
 
 
 @pytest.mark.parametrize("kind", PROJECTORS)
@@ -61,6 +62,17 @@ def test_sees_the_order_of_time(kind):
     features = torch.randn(1, 8, 10)
     there, back = module(features), module(features.flip(1))
     assert not torch.allclose(there, back, atol=1e-4)
+
+
+def test_options_of_its_own():
+    d, h, n = 10, 16, 8
+    assert parameter_count(spec("mlp?depth=3", d, h, n)) == (d + 1) * h + 2 * (h + 1) * h
+    attention, feed_forward = 4 * (h + 1) * h, 2 * h + (h + 1) * 4 * h + (4 * h + 1) * h
+    one, three = (parameter_count(spec(f"qformer?depth={k}", d, h, n)) for k in (1, 3))
+    assert three - one == 2 * (6 * h + 2 * attention + feed_forward)
+    module = build_projector(spec("resampler?depth=1&head_width=4", d, h, n))
+    assert module.layers[0].attention.heads == 4
+    assert len(module.layers) == 1
 
 
 def test_pooling_is_the_mean_over_stretches():
@@ -116,6 +128,9 @@ def test_saved_and_loaded(kind, tmp_path):
     ("changes", "message"),
     [
         ({"kind": "conv"}, "no projector 'conv'"),
+        ({"kind": "resampler?width=3"}, "no option 'width'; 'resampler' has depth, head_width"),
+        ({"kind": "linear?depth=3"}, "no option 'depth'; 'linear' has none"),
+        ({"kind": "mlp?depth=0"}, "depth must be a whole number above 0"),
         ({"dim": 0}, "dim is 0"),
         ({"kind": "mlp", "num_tokens": 4}, "one token for each"),
         ({"kind": "pool", "num_tokens": 3}, "equal stretches"),

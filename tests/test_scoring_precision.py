@@ -7,7 +7,8 @@ import torch
 from mllm_sources import easy_questions, easy_store, tiny_causal, tiny_tokenizer
 from torch.nn import functional as F
 
-from projector.build import ProjectorSpec, build_projector
+from projector.base import ProjectorSpec
+from projector.build import build_projector
 from sefar_mllm.inference.multiple_choice import score_questions
 from sefar_mllm.inference.respondent import autocast
 from sefar_mllm.model.config import MLLMConfig

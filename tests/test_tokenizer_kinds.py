@@ -18,7 +18,7 @@ from transformers import AutoTokenizer
 
 from gym_qa.questions.questions import Question
 from gym_qa.questions.reply import read_answer
-from projector.build import ProjectorSpec
+from projector.base import ProjectorSpec
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.evaluation.evaluate import EvaluateConfig, evaluate
 from sefar_mllm.finetuning.finetune import finetune

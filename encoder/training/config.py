@@ -53,7 +53,7 @@ class ModelConfig:
     Attributes:
         weights: Image ViT to start from: minigym, dinov2-s (patches of 14 px), a ``.safetensors`` file with a
             ``.json`` beside it, or a name that timm knows; none starts from random weights.
-        preset: Shape without starting weights: tiny, S or B.
+        preset: Shape without starting weights: tiny, S (the default) or B.
         image_size: Side of the input in pixels.
         patch_size: Side of a patch in pixels; by default that of the weights or the preset.
         dim: Width; by default that of the weights or the preset.
@@ -66,7 +66,7 @@ class ModelConfig:
     """
 
     weights: str | None = None
-    preset: Literal["tiny", "S", "B"] = "S"
+    preset: Literal["tiny", "S", "B"] | None = None
     image_size: int = 224
     patch_size: int | None = None
     dim: int | None = None
@@ -76,6 +76,12 @@ class ModelConfig:
     drop_path: float = 0.1
     dropout: float = 0.5
     gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.weights is not None and self.preset is not None:
+            raise EncoderError(
+                f"model.preset: the weights {self.weights!r} have a shape of their own; name one of the two"
+            )
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class OptimConfig:
         learning_rate: Highest learning rate.
         backbone_scale: Learning rate of the backbone as a part of that of the head, the time embedding and
             temporal attention.
-        momentum: Momentum of SGD.
+        momentum: Momentum of SGD, by default 0.9; AdamW has none.
         weight_decay: Weight decay; not for biases, norms and the class token.
         schedule: step (×0.1 after 25/30 of the training, ×0.01 after 28/30), cosine (to 0) or constant.
         warmup_updates: Updates over which the learning rate rises from 0.
@@ -97,11 +103,17 @@ class OptimConfig:
     name: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.005
     backbone_scale: float = 1.0
-    momentum: float = 0.9
+    momentum: float | None = None
     weight_decay: float = 1e-3
     schedule: Literal["step", "cosine", "constant"] = "step"
     warmup_updates: int = 0
     max_grad_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.name != "sgd" and self.momentum is not None:
+            raise EncoderError(
+                f"optim.momentum: {self.name} has no such option; leave it out, or choose optim.name sgd"
+            )
 
 
 @dataclass(frozen=True)
@@ -173,6 +185,8 @@ class TrainConfig:
                 raise EncoderError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.updates is not None and self.updates < self.epochs:
             raise EncoderError(f"updates: expected at least one for each of {self.epochs} epochs")
+        if self.keep_best and self.data.val is None:
+            raise EncoderError("keep_best: there are no clips to judge by; name their list, data.val")
         recipe = self.recipe.options
         if isinstance(recipe, SemiSupervisedOptions) and not 0 <= recipe.warmup_epochs < self.epochs:
             raise EncoderError(

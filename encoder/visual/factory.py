@@ -2,10 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 
 from encoder.errors import EncoderError
 from encoder.visual.base import EncoderSpec, VisualEncoder
+
+
+def _sefar(spec: EncoderSpec, device: torch.device, dtype: torch.dtype) -> VisualEncoder:
+    from encoder.visual.sefar import SefarTokens
+
+    return SefarTokens(spec, device, dtype)
+
+
+def _image(spec: EncoderSpec, device: torch.device, dtype: torch.dtype) -> VisualEncoder:
+    from encoder.visual.image import ImageTokens
+
+    return ImageTokens(spec, device, dtype)
+
+
+def _hf(spec: EncoderSpec, device: torch.device, dtype: torch.dtype) -> VisualEncoder:
+    from encoder.visual.hf import HFTokens
+
+    return HFTokens(spec, device, dtype)
+
+
+class Kind(NamedTuple):
+    """One kind of visual encoder.
+
+    Attributes:
+        form: How a user names it, capitals standing for what is up to them.
+        open: Makes it, or says what is wrong with its options; imports what it needs only then.
+    """
+
+    form: str
+    open: Callable[[EncoderSpec, torch.device, torch.dtype], VisualEncoder]
+
+
+#: The visual encoders, by what stands before the colon.
+ENCODERS = {
+    "sefar": Kind("sefar:FOLDER", _sefar),
+    "timm": Kind("timm:NAME", _image),
+    "hf": Kind("hf:NAME-OR-FOLDER", _hf),
+    "efficientnet-lite0": Kind("efficientnet-lite0", _image),
+    "dinov2-s": Kind("dinov2-s", _image),
+}
 
 
 def open_encoder(
@@ -38,20 +81,10 @@ def open_encoder(
         EncoderError: There is no such encoder, option or checkpoint.
     """
     parsed = EncoderSpec.parse(spec)
-    if parsed.kind == "sefar" and parsed.name:
-        from encoder.visual.sefar import SefarTokens
-
-        return SefarTokens(parsed, torch.device(device), dtype)
-    packaged = parsed.kind in ("efficientnet-lite0", "dinov2-s") and not parsed.name
-    if packaged or (parsed.kind == "timm" and parsed.name):
-        from encoder.visual.image import ImageTokens
-
-        return ImageTokens(parsed, torch.device(device), dtype)
-    if parsed.kind == "hf" and parsed.name:
-        from encoder.visual.hf import HFTokens
-
-        return HFTokens(parsed, torch.device(device), dtype)
-    raise EncoderError(
-        f"encoder {spec!r}: expected 'sefar:FOLDER', 'timm:NAME', 'hf:NAME-OR-FOLDER', "
-        "'efficientnet-lite0' or 'dinov2-s', with options as in 'sefar:FOLDER?tokens=clip'"
-    )
+    kind = ENCODERS.get(parsed.kind)
+    if kind is None or bool(parsed.name) != (":" in kind.form):
+        raise EncoderError(
+            f"encoder {spec!r}: expected {', '.join(repr(kind.form) for kind in ENCODERS.values())}, "
+            "with options as in 'sefar:FOLDER?tokens=clip'"
+        )
+    return kind.open(parsed, torch.device(device), dtype)

@@ -44,7 +44,7 @@ class DoctorConfig:
         batch_size: Samples of a step on one device.
         length: Tokens of a sample, the video's among them.
         lora_rank: Rank of the adapter, on every linear layer.
-        projector: mlp, linear, pool, resampler or qformer.
+        projector: mlp, linear, pool, resampler or qformer, with options as in ``resampler?depth=4``.
         feature_dim: Width of the stored features.
         checkpointing: Gradient checkpointing; in the run, trainer: {gradient_checkpointing: true}.
         device: auto, cpu or cuda.

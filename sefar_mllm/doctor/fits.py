@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 
+from encoder.training.build import PRESET
 from encoder.training.config import TrainConfig
 from encoder.training.memory import training_memory
-from projector.build import ProjectorSpec
+from projector.base import ProjectorSpec
 from sefar_mllm.doctor.memory import GB, Setup, available, finetune_memory
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.model.language_model import language_model_config
@@ -157,7 +158,7 @@ def check_encoder_fit(settings: Path, processes: int, device: str, memory: float
     if processes < 1:
         raise SefarMLLMError("doctor: processes must be at least 1")
     config = read_options(TrainConfig, settings)
-    name = config.model.weights or f"SeFAR-{config.model.preset}"
+    name = config.model.weights or f"SeFAR-{config.model.preset or PRESET}"
     helps = ["a larger --accumulate", "more GPUs"]
     if not config.model.gradient_checkpointing:
         helps.append("--model.gradient_checkpointing true")

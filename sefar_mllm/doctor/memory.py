@@ -35,7 +35,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
-from projector.build import ProjectorSpec, parameter_count
+from projector.base import ProjectorSpec
+from projector.build import parameter_count
 from sefar_mllm.model.lora import LoraOptions, add_lora
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)

@@ -26,7 +26,8 @@ class FinetuneConfig:
         language_model: SmolLM2-135M-Instruct (embedded), a folder, or a name on the Hub.
         quantization: nf4 holds the frozen weights in 4 bit (QLoRA; needs the extra 'quant').
         precision: of frozen weights and matrix products; auto is bf16 where the hardware multiplies in it.
-        projector: linear, mlp, pool, resampler or qformer.
+        projector: linear, mlp, pool, resampler or qformer, with options of its own as in
+            ``resampler?depth=4&head_width=64`` (mlp and pool: depth, the linear layers).
         video_tokens: tokens the projector gives for a video; null gives as many as there are features; pool,
             resampler and qformer can give another number.
         prompt: how questions are put.

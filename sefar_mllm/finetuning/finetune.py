@@ -18,7 +18,8 @@ from encoder.files import write_json
 from encoder.processes.group import leave_process_group_at_exit
 from encoder.visual.base import located
 from gym_qa.questions.questions import Question, read_questions
-from projector.build import ProjectorSpec, load_projector
+from projector.base import ProjectorSpec
+from projector.build import load_projector
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.finetuning.beginning import drawn, start_projector
 from sefar_mllm.finetuning.config import FinetuneConfig

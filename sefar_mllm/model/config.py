@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from projector.build import ProjectorSpec
+from projector.base import ProjectorSpec
 from sefar_mllm.model.language_model import EMBEDDED
 from sefar_mllm.model.prompts import PromptConfig
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from projector.build import ProjectorSpec
+from projector.base import ProjectorSpec
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.files import write_whole
 from sefar_mllm.model.config import EncoderIdentity, MLLMConfig

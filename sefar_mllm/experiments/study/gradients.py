@@ -60,7 +60,7 @@ def gradient_shares(folder: Path, config: TrainConfig) -> Measured:
 def _warmed_up(config: TrainConfig, epoch: int) -> Training:
     """A training right before its first update with unlabelled clips, in ``epoch``."""
     data = replace(config.data, val=None)
-    training = Training(replace(config, data=data, checkpoint_every=0, tracker="none"))
+    training = Training(replace(config, data=data, checkpoint_every=0, keep_best=False, tracker="none"))
     training.total = _first_update(training)
     training.run()
     training.recipe.start_epoch(epoch)
