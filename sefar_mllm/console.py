@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tqdm import tqdm
+
 from encoder.processes.launcher import rank
 
 #: One logger a room; what is no more than told is INFO.
@@ -20,14 +22,15 @@ REMARKS = {
 
 
 class Lines(logging.Handler):
-    """Bare lines: INFO to standard output among the results, warnings to standard error.
+    """Bare lines: INFO to standard output among the results, warnings to standard error; above bars that run.
 
     A reader who went away (``| head``) is an error of the command, not of the logging.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
         stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
-        print(self.format(record), file=stream, flush=True)
+        tqdm.write(self.format(record), file=stream)
+        stream.flush()
 
 
 class WithoutRemark(logging.Filter):

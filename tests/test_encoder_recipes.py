@@ -147,11 +147,11 @@ def test_help_says_which_recipes_an_option_is_of(capsys):
     with pytest.raises(SystemExit):
         auto_cli(TrainConfig, args=["--help"])
     shown = " ".join(capsys.readouterr().out.split())
-    for recipe, kind in RECIPES.items():
+    for name, kind in RECIPES.items():
         for field in dataclasses.fields(kind.Options):
             told = shown.rpartition(f"--recipe.{field.name} ")[2].partition(" --")[0]
             assert f"Default {field.default}" in told
-            assert recipe in told.partition("; of ")[2]
+            assert name in told.partition("; of ")[2]
 
 
 @pytest.mark.parametrize("name", SEMI)

@@ -1,5 +1,6 @@
 """The feature store: what is extracted, kept, told and refused."""
 
+import logging
 import pickle
 import shutil
 from pathlib import Path
@@ -56,16 +57,17 @@ def test_views_are_of_other_frames_and_the_first_is_the_middle(sefar, data, tmp_
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
-def test_the_size_is_told_before_and_is_right(sefar, data, tmp_path, capsys, dtype):
+def test_the_size_is_told_before_and_is_right(sefar, data, tmp_path, caplog, dtype):
+    caplog.set_level(logging.INFO, "encoder")
     store = extract(configure(sefar, data, tmp_path / "store", views=2, dtype=dtype))
-    told = float(capsys.readouterr().out.split(" MB")[0].split()[-1])
+    told = float(caplog.text.split(" MB")[0].split()[-1])
     size = sum(store[clip].nbytes for clip in store.shards)
     assert size == 6 * 2 * 8 * 48 * 2
     assert told == pytest.approx(size / 1e6, abs=0.05)
     assert store["clip0"].dtype == {"fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
 
 
-def test_extraction_goes_on_where_it_was_stopped(sefar, data, tmp_path, monkeypatch, capsys):
+def test_extraction_goes_on_where_it_was_stopped(sefar, data, tmp_path, monkeypatch, caplog):
     import encoder.features.extract
 
     monkeypatch.setattr(encoder.features.extract, "SHARD_CLIPS", 2)
@@ -84,12 +86,12 @@ def test_extraction_goes_on_where_it_was_stopped(sefar, data, tmp_path, monkeypa
         extract(configure(sefar, data, tmp_path / "store"))
     (tmp_path / "store" / "features-00002.safetensors.tmp").write_bytes(b"half a shard")
     before = {p: p.read_bytes() for p in (tmp_path / "store").glob("*.safetensors")}
-    capsys.readouterr()
+    caplog.set_level(logging.INFO, "encoder")
     with monkeypatch.context() as context:
         context.setattr(FrameSource, "read", noted)
         store = extract(configure(sefar, data, tmp_path / "store"))
     assert decoded == ["clip3", "clip4", "clip5"]
-    assert "3 of 6 clips to extract" in capsys.readouterr().out
+    assert "3 of 6 clips to extract" in caplog.text
     assert all(p.read_bytes() == content for p, content in before.items())
     whole = extract(configure(sefar, data, tmp_path / "whole"))
     for clip in whole.shards:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import time
@@ -180,7 +181,7 @@ def test_what_a_kill_leaves_is_not_taken_for_whole(clips, decoded, tmp_path, mon
     assert not shards[1].exists()
 
 
-def test_its_size_is_said_before_and_refused_where_there_is_no_room(clips, tmp_path, monkeypatch, capsys):
+def test_its_size_is_said_before_and_refused_where_there_is_no_room(clips, tmp_path, monkeypatch, caplog):
     many = [Clip(clips[i % 5].path, 0, 0.0, 0.4 + 0.002 * i) for i in range(60)]
     monkeypatch.setattr(cache_writing, "_SAMPLE", 12)
     written: list[int] = []
@@ -191,8 +192,9 @@ def test_its_size_is_said_before_and_refused_where_there_is_no_room(clips, tmp_p
 
     monkeypatch.setattr(cache_writing.shutil, "disk_usage", usage)
     room = 10**9
-    size = FrameCache.build(tmp_path / "enough", many, 36, quality=None).bytes
-    said = capsys.readouterr().out
+    with caplog.at_level(logging.INFO, "encoder"):
+        size = FrameCache.build(tmp_path / "enough", many, 36, quality=None).bytes
+    said = caplog.text
     assert "60 clips to decode, about " in said
     assert float(said.split("about ")[1].split(" MB")[0]) == pytest.approx(size / 1e6, rel=0.1)
     assert "1.0 GB are free" in said

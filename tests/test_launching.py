@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -82,8 +83,9 @@ def test_the_launcher_takes_the_commands(command, monkeypatch):
         assert "bf16" in args.training_script_args
 
 
-def test_one_of_several_gpus_is_used_and_a_line_says_so(language_model, tmp_path, monkeypatch, capsys):
+def test_one_of_several_gpus_is_used_and_a_line_says_so(language_model, tmp_path, monkeypatch, caplog):
     """The library, without a launcher, would put the model on all of them by nn.DataParallel."""
+    caplog.set_level(logging.INFO, "encoder")
     questions = easy_questions(24)
     easy_store(tmp_path / "store", questions)
     config = FinetuneConfig(
@@ -97,7 +99,7 @@ def test_one_of_several_gpus_is_used_and_a_line_says_so(language_model, tmp_path
         trainer={"disable_tqdm": True, "use_cpu": False},
     )
     one = finetune(config)
-    said = capsys.readouterr().out
+    said = caplog.text
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     two = finetune(replace(config, output=tmp_path / "two"))
@@ -107,19 +109,21 @@ def test_one_of_several_gpus_is_used_and_a_line_says_so(language_model, tmp_path
         "using 1 of 2 GPUs; for all of them: accelerate launch --num_processes 2 -m sefar_mllm.cli finetune"
     )
     assert line not in said
-    assert line in capsys.readouterr().out
+    assert line in caplog.text
 
 
 @pytest.mark.parametrize("device", [None, "auto"])
-def test_verbs_that_several_processes_share_take_one_gpu_without_a_launcher(device, monkeypatch, capsys):
+def test_verbs_that_several_processes_share_take_one_gpu_without_a_launcher(device, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "encoder")
     monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     tell_of_idle_gpus.cache_clear()
     assert join("evaluate", device) == Processes(device=torch.device("cuda"))
-    assert "--num_processes 4 -m sefar_mllm.cli evaluate" in capsys.readouterr().out
+    assert "--num_processes 4 -m sefar_mllm.cli evaluate" in caplog.text
+    caplog.clear()
     assert join("evaluate", "cuda:1").device == torch.device("cuda:1")
-    assert capsys.readouterr().out == ""
+    assert not caplog.text
 
 
 def test_a_process_started_as_if_alone_knows_nothing_of_the_launcher(monkeypatch):

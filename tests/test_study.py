@@ -18,6 +18,7 @@ from encoder.loading.data import FrameSource, evaluation_batches
 from encoder.recipes.config import RECIPES, RecipeConfig
 from encoder.recipes.perturb import PERTURBATIONS
 from encoder.training.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
+from encoder.training.evaluate import Accuracies
 from encoder.training.train import train
 from encoder.video.clips import read_classes, read_clips
 from encoder.video.elements import TemporalElements
@@ -142,10 +143,10 @@ def test_a_table_end_to_end(data, tmp_path, capsys):
 def test_runs_are_done_once_and_shared(data, tmp_path, monkeypatch):
     calls: list[TrainConfig] = []
 
-    def pretended(config: TrainConfig) -> dict[str, float]:
+    def pretended(config: TrainConfig) -> dict[str, Accuracies]:
         calls.append(config)
         config.output.mkdir(parents=True, exist_ok=True)
-        return {"student_top1": 0.0, "teacher_top1": float(10 * len(calls) ** 2)}
+        return {"student": Accuracies(0, 0, 0), "teacher": Accuracies(len(calls) ** 2 / 10, 0, 0)}
 
     monkeypatch.setattr(verb, "train", pretended)
     found = study(options(data, tmp_path, "components", seeds=2))
@@ -267,8 +268,8 @@ def test_confusion_of_directions(tmp_path):
     found = direction_confusion(config.output, config)
     counts = np.array(found.details["counts"])
     assert counts.sum() == 6
-    assert 100 * np.trace(counts) / 6 == pytest.approx(scores["student_top1"])
-    assert found.figures["taken for the mirror class"] == pytest.approx(100 - scores["student_top1"])
+    assert 100 * np.trace(counts) / 6 == pytest.approx(100 * scores["student"].top1)
+    assert found.figures["taken for the mirror class"] == pytest.approx(100 - 100 * scores["student"].top1)
     assert set(accuracy_by_confidence(config.output, config).details["right"]) <= {0, 1}
     assert prediction_times(config.output, config).figures["teacher ms"] > 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from encoder.processes.waiting import leaving_together
 from encoder.video.clips import Clip, read_clips
 from encoder.visual.base import VisualEncoder, located
 from encoder.visual.factory import open_encoder
+
+log = logging.getLogger("encoder")
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 SHARD_CLIPS = 512
@@ -105,11 +108,10 @@ def extract(config: ExtractConfig) -> FeatureStore:
     store = processes.once(lambda: _open_store(config, encoder))
     todo = [clips[clip] for clip in store.missing(list(clips))]
     size = config.views * encoder.num_tokens * encoder.dim * DTYPES[config.dtype].itemsize
-    if processes.first:
-        print(
-            f"{config.output}: {len(todo)} of {len(clips)} clips to extract, {config.views} × "
-            f"{encoder.num_tokens} tokens × {encoder.dim}, {len(todo) * size / 1e6:.1f} MB"
-        )
+    log.info(
+        f"{config.output}: {len(todo)} of {len(clips)} clips to extract, {config.views} × "
+        f"{encoder.num_tokens} tokens × {encoder.dim}, {len(todo) * size / 1e6:.1f} MB"
+    )
     return _fill(config, store, encoder, todo, processes) if todo else store
 
 

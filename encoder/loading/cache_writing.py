@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from encoder.loading.batches import Batches, Watch
 from encoder.loading.packing import pack
 from encoder.video.clips import Clip
 from encoder.video.reader import read_clip
+
+log = logging.getLogger("encoder")
 
 #: Of a clip in its shard: first byte, bytes, frames, height and width.
 Place = tuple[int, int, int, int, int]
@@ -91,7 +94,7 @@ def _check_room(folder: Path, written: int, done: int, total: int) -> None:
     )
     if needed > free:
         raise EncoderError(f"{text}; make room, name another disk, or choose a smaller short side or quality")
-    tqdm.write(text)
+    log.info(text)
 
 
 def _bytes(n: float) -> str:

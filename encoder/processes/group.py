@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from accelerate.utils import broadcast_object_list, gather_object, parse_flag_fr
 from encoder.device import own_device
 from encoder.errors import EncoderError
 from encoder.processes.launcher import launch_command, launched
+
+log = logging.getLogger("encoder")
 
 T = TypeVar("T")
 
@@ -117,7 +120,7 @@ def join(verb: str, device: str | None = None) -> Processes:
 def tell_of_idle_gpus(verb: str, count: int) -> None:
     """Says that one of several GPUs is used, and how to use them all; once for each verb."""
     if count > 1:
-        print(f"using 1 of {count} GPUs; for all of them: {launch_command(verb, count)}", flush=True)
+        log.info(f"using 1 of {count} GPUs; for all of them: {launch_command(verb, count)}")
 
 
 @cache

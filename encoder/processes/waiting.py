@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +15,8 @@ import torch.distributed as dist
 
 from encoder.errors import EncoderError
 from encoder.processes.group import PATIENCE
+
+log = logging.getLogger("encoder")
 
 _LOOK_EVERY = 0.5  # seconds
 
@@ -41,7 +43,7 @@ def one_at_a_time(folder: Path, instead: str) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if not waiting:
-                    print(f"waiting for another process that is busy in {folder}", file=sys.stderr)
+                    log.warning(f"waiting for another process that is busy in {folder}")
                 waiting = True
                 time.sleep(_LOOK_EVERY)
             except OSError as error:

@@ -14,6 +14,9 @@ from torch import Tensor
 from encoder.errors import EncoderError
 from encoder.files import appearing_whole
 
+#: What PyTorch's ``state_dict()`` gives, by the name of whose state it is.
+StateDicts = dict[str, dict[str, Any]]
+
 
 def split_state(state: Any, at: str, tensors: dict[str, Tensor]) -> Any:
     """A state dict as JSON, its tensors moved into ``tensors`` under their paths."""
@@ -39,7 +42,7 @@ def join_state(content: Any, tensors: dict[str, Tensor]) -> Any:
     return value
 
 
-def save_checkpoint(folder: Path, states: dict[str, Any], facts: dict[str, Any]) -> None:
+def save_checkpoint(folder: Path, states: StateDicts, facts: dict[str, Any]) -> None:
     """Writes state dicts and facts into ``folder`` in one step.
 
     Args:
@@ -57,7 +60,7 @@ def save_checkpoint(folder: Path, states: dict[str, Any], facts: dict[str, Any])
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def load_checkpoint(folder: Path) -> tuple[StateDicts, dict[str, Any]]:
     """State dicts by name, and facts. Raises EncoderError for a folder that is not a whole checkpoint."""
     try:
         tensors = load_file(folder / "state.safetensors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 
 import torch
 from accelerate import Accelerator
@@ -14,27 +15,52 @@ from encoder.loading.data import Batch
 from encoder.model.sefar import SefarEncoder
 
 
-def top_k_accuracy(scores: Tensor, labels: Tensor, k: int) -> float:
-    """Share of clips whose label is among the ``k`` highest scores ``(n, C)``, in per cent."""
-    top = scores.topk(min(k, scores.shape[1]), dim=1).indices
-    return 100 * (top == labels[:, None]).any(1).double().mean().item()
+@dataclass(frozen=True)
+class Accuracies:
+    """How often a network is right, as fractions.
+
+    Attributes:
+        top1: Share of clips whose label has the highest score.
+        top5: Share of clips whose label is among the five highest.
+        mean_class: ``top1`` of each class that occurs, averaged over the classes.
+    """
+
+    top1: float
+    top5: float
+    mean_class: float
+
+    @classmethod
+    def of(cls, scores: Tensor, labels: Tensor) -> Accuracies:
+        """From scores ``(n, C)`` and labels ``(n,)``."""
+        from sklearn.metrics import recall_score
+
+        hits = scores.topk(min(5, scores.shape[1]), dim=1).indices == labels[:, None]
+        each = recall_score(labels, scores.argmax(1), labels=labels.unique(), average="macro")
+        return cls(hits[:, 0].double().mean().item(), hits.any(1).double().mean().item(), float(each))
 
 
-def mean_class_accuracy(scores: Tensor, labels: Tensor) -> float:
-    """Top-1 accuracy of each class that occurs, averaged over the classes, in per cent."""
-    right = (scores.argmax(1) == labels).double()
-    n = torch.bincount(labels, minlength=scores.shape[1])
-    per_class = torch.bincount(labels, weights=right, minlength=scores.shape[1])
-    return 100 * (per_class[n > 0] / n[n > 0]).mean().item()
-
-
-def accuracies(scores: Tensor, labels: Tensor) -> dict[str, float]:
-    """Top-1, top-5 and mean per-class accuracy in per cent."""
+def in_percent(evaluation: Mapping[str, Accuracies]) -> dict[str, float]:
+    """Accuracies of networks as logs and files have them: ``student_top1`` and so on, in per cent."""
     return {
-        "top1": top_k_accuracy(scores, labels, 1),
-        "top5": top_k_accuracy(scores, labels, 5),
-        "mean_class": mean_class_accuracy(scores, labels),
+        f"{name}_{key}": 100 * value
+        for name, accuracies in evaluation.items()
+        for key, value in asdict(accuracies).items()
     }
+
+
+@dataclass(frozen=True)
+class ClipPredictions:
+    """What networks say of clips.
+
+    Attributes:
+        probabilities: ``(n, C)`` by the network's name.
+        labels: ``(n,)``.
+        clips: Ids of the clips.
+    """
+
+    probabilities: dict[str, Tensor]
+    labels: Tensor
+    clips: list[str]
 
 
 @torch.no_grad()
@@ -43,7 +69,7 @@ def predict(
     batches: Iterable[Batch],
     accelerator: Accelerator,
     n_crops: int = 1,
-) -> tuple[dict[str, Tensor], Tensor, list[str]]:
+) -> ClipPredictions:
     """Probabilities of every network for every clip, averaged over temporal views and crops.
 
     Args:
@@ -53,7 +79,7 @@ def predict(
         n_crops: Crops of each clip: 1 or 3.
 
     Returns:
-        Probabilities ``(n, C)`` by name, labels ``(n,)`` and clip ids, the same in every process.
+        The same in every process.
 
     Raises:
         EncoderError: A clip cannot be read.
@@ -85,5 +111,5 @@ def predict(
     names = [clip for of_process, _, _ in every for clip in of_process]
     truth = torch.tensor([label for _, of_process, _ in every for label in of_process])
     order = sorted(range(len(names)), key=lambda i: names[i])
-    found = {name: torch.cat([of_process[name] for _, _, of_process in every])[order] for name in mine}
-    return found, truth[order], [names[i] for i in order]
+    whole = {name: torch.cat([of_process[name] for _, _, of_process in every])[order] for name in mine}
+    return ClipPredictions(whole, truth[order], [names[i] for i in order])

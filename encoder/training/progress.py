@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +29,7 @@ class Window:
         self.clips += clips
         self.parts += 1
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, float]:
         """Means of the losses and figures, their sum, clips a second, and the part of the time that was spent
         waiting for data."""
         sums = torch.stack(list(self.sums.values())).tolist()  # waits for the device, once

@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from encoder.errors import EncoderError
 from encoder.files import appearing_whole, write_json
-from encoder.training.checkpoint import load_checkpoint, prune_checkpoints, save_checkpoint
+from encoder.training.checkpoint import StateDicts, load_checkpoint, prune_checkpoints, save_checkpoint
 from encoder.training.checkpoint import newest_checkpoint as newest
 from encoder.training.config import TrainConfig, as_json
+from encoder.training.evaluate import Accuracies
 
 # Options that a resumed run may change: they do not enter the weights.
 _FREE = ("resume", "output", "checkpoint_every", "keep_checkpoints", "log_every", "tracker", "max_broken")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come, as its checkpoints keep it.
+
+    Attributes:
+        update: Updates done.
+        evaluation: Accuracies of each network in the last evaluation, if there was one.
+        best: Highest top-1 accuracy of a network so far, a fraction.
+        broken: What was wrong with the clips that were left out.
+    """
+
+    update: int
+    evaluation: dict[str, Accuracies]
+    best: float
+    broken: list[str]
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Progress:
+        """The inverse of ``dataclasses.asdict``."""
+        evaluation = {name: Accuracies(**values) for name, values in content["evaluation"].items()}
+        return cls(content["update"], evaluation, content["best"], content["broken"])
 
 
 class RunFolder:
@@ -56,16 +82,17 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(self.path / "config.json", as_json(self.config))
 
-    def log(self, line: dict[str, Any]) -> None:
+    def log(self, line: Mapping[str, float | str]) -> None:
         """Appends a line to ``metrics.jsonl``."""
         if self.main:
             with open(self.metrics, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
-    def save(self, update: int, states: dict[str, Any], facts: dict[str, Any]) -> None:
+    def save(self, progress: Progress, states: StateDicts) -> None:
         """Writes a checkpoint and deletes those that are too old to keep."""
         if self.main:
-            save_checkpoint(self.checkpoints / f"update-{update:08d}", states, {"update": update, **facts})
+            folder = self.checkpoints / f"update-{progress.update:08d}"
+            save_checkpoint(folder, states, asdict(progress))
             prune_checkpoints(self.checkpoints, self.config.keep_checkpoints)
 
     def newest_update(self) -> int:
@@ -73,12 +100,14 @@ class RunFolder:
         folder = newest(self.checkpoints)
         return int(folder.name.removeprefix("update-")) if folder is not None else 0
 
-    def load(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    def load(self) -> tuple[Progress, StateDicts] | None:
         """The newest checkpoint, or None; the log forgets what came after it."""
-        folder = newest(self.checkpoints)
-        loaded = load_checkpoint(folder) if folder is not None else None
+        folder, loaded = newest(self.checkpoints), None
+        if folder is not None:
+            states, facts = load_checkpoint(folder)
+            loaded = Progress.from_json(facts), states
         if self.main and self.metrics.is_file():
-            forget_after(self.metrics, loaded[1]["update"] if loaded else 0)
+            forget_after(self.metrics, loaded[0].update if loaded else 0)
         return loaded
 
 

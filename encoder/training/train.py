@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, gather_object
+from accelerate.utils import gather_object
 from tqdm import tqdm
 
 from encoder.device import automatic_precision, multiply_in_tf32
@@ -20,28 +20,33 @@ from encoder.errors import EncoderError
 from encoder.files import write_json
 from encoder.loading.augment import Views
 from encoder.loading.data import Batch, derive_seed
+from encoder.model.sefar import SefarEncoder
 from encoder.processes.group import join
 from encoder.processes.stopping import on_sigterm
 from encoder.processes.waiting import leaving_together
 from encoder.recipes.config import find_recipe
+from encoder.training.accelerator import make_accelerator
+from encoder.training.broken import BrokenClips
 from encoder.training.build import build_encoder, build_optimizer, learning_rate
+from encoder.training.checkpoint import StateDicts
 from encoder.training.config import TrainConfig
 from encoder.training.deferred import DeferredCheck, UpdateReport
-from encoder.training.evaluate import accuracies, predict
+from encoder.training.evaluate import Accuracies, in_percent, predict
 from encoder.training.lists import TrainingLists
 from encoder.training.progress import Window
-from encoder.training.run_folder import RunFolder
+from encoder.training.run_folder import Progress, RunFolder
+
+log = logging.getLogger("encoder")
 
 
-def train(config: TrainConfig) -> dict[str, float]:
+def train(config: TrainConfig) -> dict[str, Accuracies]:
     """Trains an encoder and evaluates it.
 
     Args:
         config: All options.
 
     Returns:
-        The last evaluation: ``student_top1``, ``teacher_top1`` and so on, in per cent; empty without a
-        validation list.
+        Accuracies of ``student`` and ``teacher`` in the last evaluation; empty without a validation list.
 
     Raises:
         EncoderError: A clip list, video, option, checkpoint or launch is at fault, or the loss is not finite.
@@ -63,21 +68,7 @@ class Training:
         if config.mixed_precision == "auto":
             config = replace(config, mixed_precision=automatic_precision())
         self.config = config
-        tracker = None if config.tracker == "none" else config.tracker
-        # No buffer of an encoder ever changes.
-        across = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-        try:
-            self.accelerator = Accelerator(
-                mixed_precision=config.mixed_precision,
-                log_with=tracker,
-                project_dir=config.output,
-                kwargs_handlers=[across],
-            )
-            without_half = self.accelerator.device.type == "cpu" and config.mixed_precision == "fp16"
-        except ValueError:  # Accelerate refuses fp16 where it was told to use the CPU
-            without_half = True
-        if without_half:  # where it chose the CPU by itself, it would train in fp32 and not say so
-            raise EncoderError("mixed_precision: fp16 needs a GPU; on this machine use bf16 or no")
+        self.accelerator = make_accelerator(config)
         recipe = find_recipe(config.recipe.name)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.lists = TrainingLists(config, bool(recipe.unlabelled_losses), rank, world)
@@ -102,16 +93,16 @@ class Training:
         self.model, self.optimizer = self.accelerator.prepare(self.student, optimizer)
         self.learning_rate = learning_rate(config.optim, self.total)
         self.update = 0
-        self.evaluation: dict[str, float] = {}
+        self.evaluation: dict[str, Accuracies] = {}
         self.best = 0.0
-        self.broken: set[str] = set()
+        self.broken = BrokenClips(self.folder, config.max_broken)
         self.check = DeferredCheck(self.accelerator)
         self.accelerator.wait_for_everyone()
         self.folder.start()
 
     # The run ---------------------------------------------------------------------------------------------
 
-    def run(self) -> dict[str, float]:
+    def run(self) -> dict[str, Accuracies]:
         """Trains from the newest checkpoint, or from the start, to the end."""
         self._resume()
         self.accelerator.init_trackers("encoder")
@@ -162,7 +153,7 @@ class Training:
             if saves or stops:
                 self._save()
             if stops:
-                tqdm.write(f"stopped at update {self.update}; '--resume true' goes on from there")
+                log.info(f"stopped at update {self.update}; '--resume true' goes on from there")
                 raise SystemExit(128 + signal.SIGTERM)
 
     def _epoch_ends(self, every: int) -> bool:
@@ -210,38 +201,21 @@ class Training:
     def _next(self, batches: Iterator[Batch]) -> Batch:
         """The next batch, without the clips that cannot be read."""
         batch = next(batches)
-        self._count_broken(batch)
+        self.broken.count(batch, self.update)
         if not batch.clips:
             raise EncoderError(batch.broken[0])
         return batch.to(self.accelerator.device)
 
-    def _count_broken(self, batch: Batch) -> None:
-        """Reports and counts a batch's clips that cannot be read and are left out of it."""
-        for message in batch.broken:
-            if message not in self.broken:
-                self.broken.add(message)
-                self.folder.log({"update": self.update, "broken": message})
-                tqdm.write(f"left out ({len(self.broken)} so far): {message}")
-            if len(self.broken) > self.config.max_broken:
-                raise EncoderError(message)
-
-    def _readable(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Batches for evaluation, without the clips that cannot be read."""
-        for batch in batches:
-            self._count_broken(batch)
-            if batch.clips:
-                yield replace(batch, broken=[])
-
     # What the run leaves behind --------------------------------------------------------------------------
 
-    def networks(self) -> dict[str, Any]:
+    def networks(self) -> dict[str, SefarEncoder]:
         """The student, and the teacher once it has begun to follow."""
         networks = {"student": self.student}
         if self.recipe.teacher is not None and self.recipe.teacher.updates:
             networks["teacher"] = self.recipe.teacher.network
         return networks
 
-    def _log(self, line: dict[str, Any]) -> None:
+    def _log(self, line: dict[str, float]) -> None:
         self.folder.log({"update": self.update, **line})
         self.accelerator.log(line, step=self.update)
 
@@ -251,23 +225,25 @@ class Training:
         accelerator, batches = self.accelerator, self.lists.validation_batches()
         hidden = not accelerator.is_local_main_process
         with tqdm(batches, desc="evaluating", leave=False, disable=hidden) as shown:
-            scores, labels, _ = predict(self.networks(), self._readable(shown), accelerator)
-        found = {f"{name}_{k}": v for name, s in scores.items() for k, v in accuracies(s, labels).items()}
-        self.evaluation = found
-        self._log({"epoch": epoch, **found})
-        top = {name: found[f"{name}_top1"] for name in scores}
+            predicted = predict(self.networks(), self.broken.readable(shown, self.update), accelerator)
+        self.evaluation = {
+            name: Accuracies.of(scores, predicted.labels) for name, scores in predicted.probabilities.items()
+        }
+        figures = in_percent(self.evaluation)
+        self._log({"epoch": epoch, **figures})
+        top = {name: accuracies.top1 for name, accuracies in self.evaluation.items()}
         best = max(top, key=lambda name: top[name])
         if accelerator.is_main_process:
-            text = ", ".join(f"{name} {value:.1f}" for name, value in top.items())
-            tqdm.write(f"update {self.update}/{self.total}: top-1 {text}")
+            text = ", ".join(f"{name} {100 * value:.1f}" for name, value in top.items())
+            log.info(f"update {self.update}/{self.total}: top-1 {text}")
             if self.config.keep_best and top[best] > self.best:
                 self.networks()[best].save_pretrained(self.config.output / "best")
-                facts = {"update": self.update, "network": best, **found}
+                facts = {"update": self.update, "network": best, **figures}
                 write_json(self.config.output / "best" / "evaluation.json", facts)
         self.best = max(self.best, top[best])
 
     def _save(self) -> None:
-        states: dict[str, Any] = {
+        states: StateDicts = {
             "student": self.student.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -275,8 +251,8 @@ class Training:
             states["teacher"] = self.recipe.teacher.state_dict()
         if self.accelerator.scaler is not None:
             states["scaler"] = self.accelerator.scaler.state_dict()
-        facts = {"evaluation": self.evaluation, "best": self.best, "broken": sorted(self.broken)}
-        self.folder.save(self.update, states, facts)
+        progress = Progress(self.update, self.evaluation, self.best, sorted(self.broken.messages))
+        self.folder.save(progress, states)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
@@ -285,22 +261,22 @@ class Training:
         loaded = self.folder.load()
         if loaded is None:
             return
-        states, facts = loaded
+        progress, states = loaded
         self.student.load_state_dict(states["student"])
         self.optimizer.load_state_dict(states["optimizer"])
         if self.recipe.teacher is not None:
             self.recipe.teacher.load_state_dict(states["teacher"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(states["scaler"])
-        self.update, self.evaluation, self.best = facts["update"], facts["evaluation"], facts["best"]
-        self.broken = set(facts["broken"])
+        self.update, self.evaluation, self.best = progress.update, progress.evaluation, progress.best
+        self.broken.messages = set(progress.broken)
 
     def _agree(self, update: int) -> None:
         """Raises EncoderError where processes would go on from different updates."""
-        found = gather_object([update])
-        if len(set(found)) > 1:
+        updates = gather_object([update])
+        if len(set(updates)) > 1:
             raise EncoderError(
-                f"{self.folder.checkpoints}: process 0 finds the checkpoint of update {found[0]}, process "
+                f"{self.folder.checkpoints}: process 0 finds the checkpoint of update {updates[0]}, process "
                 f"{self.accelerator.process_index} that of {update} (0 is none); all machines need to see "
                 "one folder: let 'output' lie on a disk they share, or copy the newest checkpoint to each"
             )

@@ -26,7 +26,7 @@ from encoder.loading.packing import QUALITY
 from encoder.model.sefar import SefarEncoder
 from encoder.processes.group import join
 from encoder.processes.waiting import leaving_together
-from encoder.training.evaluate import predict
+from encoder.training.evaluate import ClipPredictions, predict
 from encoder.video.clips import ClassInfo, check_labels, read_classes, read_clips
 from encoder.visual.sefar import load_sefar
 from gym_qa.datasets.cliplist import path_cell
@@ -198,9 +198,10 @@ def evaluate_encoder(config: EvaluateEncoderConfig) -> EncoderResults:
         for network in networks.values():
             network.to(accelerator.device)
         with tqdm(batches, desc="evaluating", disable=not accelerator.is_local_main_process) as shown:
-            scores, labels, names = predict(networks, shown, accelerator, config.crops)
+            predicted = predict(networks, shown, accelerator, config.crops)
     finally:
         AcceleratorState._reset_state()
+    scores, labels = predicted.probabilities, predicted.labels
     results = EncoderResults(
         networks={name: measures(score, labels, classes) for name, score in scores.items()},
         n=len(labels),
@@ -208,7 +209,7 @@ def evaluate_encoder(config: EvaluateEncoderConfig) -> EncoderResults:
         versions={"sefar-mllm": version("sefar-mllm"), "torch": torch.__version__},
     )
     if accelerator.is_main_process:
-        _write(config.output, results, scores, labels, names, classes)
+        _write(config.output, results, predicted, classes)
         print(results)
     return results
 
@@ -263,12 +264,11 @@ def _groups(right: list[bool], keys: Sequence[str | int | None]) -> list[GroupAc
 def _write(
     folder: Path,
     results: EncoderResults,
-    scores: dict[str, Tensor],
-    labels: Tensor,
-    names: list[str],
+    predicted: ClipPredictions,
     classes: list[ClassInfo],
 ) -> None:
     """Everything the evaluation leaves behind; ``results.json`` last, as the sign of a whole folder."""
+    scores, labels, names = predicted.probabilities, predicted.labels, predicted.clips
     folder.mkdir(parents=True, exist_ok=True)
     scratch = folder / "probabilities.safetensors.tmp"
     save_file({**scores, "labels": labels}, scratch)

@@ -14,6 +14,7 @@ import torch
 
 from encoder.files import write_json
 from encoder.training.config import TrainConfig, as_json
+from encoder.training.evaluate import in_percent
 from encoder.training.train import train
 from gym_qa.datasets.dataset import DataFiles
 from gym_qa.datasets.sources import is_synthetic
@@ -183,7 +184,7 @@ def one_run(runs: Path, options: TrainConfig, lists: Lists, plan: Study) -> dict
     done = options.output / "scores.json"
     if not done.is_file():
         print(f"• {options.output}", flush=True)
-        write_json(done, train(options))
+        write_json(done, in_percent(train(options)))
     scores = json.loads(done.read_text(encoding="utf-8"))
     top1 = scores.get("teacher_top1", scores["student_top1"])
     run = {"folder": str(options.output), "seed": options.seed, "top1": top1, "scores": scores}
