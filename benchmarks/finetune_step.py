@@ -25,7 +25,7 @@ import torch
 from memory import VICUNA, random_model
 from transformers import AutoConfig, LlamaConfig
 
-from encoder.features.store import FeatureStore
+from encoder.features.store import FeatureStore, StoreFacts
 from gym_qa.questions.questions import WORDINGS, Question
 from projector.base import ProjectorSpec
 from projector.build import build_projector
@@ -77,7 +77,7 @@ def questions() -> list[Question]:
 
 def store(folder: Path) -> FeatureStore:
     """Random features of every clip, as ViT-L would give them."""
-    facts = {"encoder": "random", "fingerprint": "0", "dim": DIM, "num_tokens": FRAMES, "views": 1}
+    facts = StoreFacts(encoder="random", fingerprint="0", dim=DIM, num_tokens=FRAMES, views=1)
     made = FeatureStore(folder, facts, {})
     folder.mkdir(parents=True, exist_ok=True)
     made.add({f"clip{i}": torch.randn(1, FRAMES, DIM).half() for i in range(CLIPS)})

@@ -39,7 +39,6 @@ class MadeUp:
     def __init__(self, clips: Sequence[str]) -> None:
         drawn = torch.randn(len(clips), 1, TOKENS, DIM, generator=torch.Generator().manual_seed(0))
         self.features = dict(zip(clips, drawn, strict=True))
-        self.facts = {"encoder": "made up"}
         self.fingerprint, self.dim, self.num_tokens = "made up", DIM, TOKENS
 
     def __contains__(self, clip: object) -> bool:

@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from encoder.features.store import FeatureStore
+from encoder.features.store import FeatureStore, StoreFacts
 from gym_qa.questions.questions import Question, write_questions
 
 CHAT_TEMPLATE = (
@@ -89,7 +89,7 @@ def easy_store(
     features = {
         q.video: prototypes[q.label] + 0.1 * torch.randn(views, 3, 8, generator=generator) for q in questions
     }
-    facts = {"encoder": "synthetic", "fingerprint": fingerprint, "dim": 8, "num_tokens": 3, "views": views}
+    facts = StoreFacts(encoder="synthetic", fingerprint=fingerprint, dim=8, num_tokens=3, views=views)
     folder.mkdir(parents=True, exist_ok=True)
     store = FeatureStore(folder, facts, {})
     store.add(features)

@@ -47,7 +47,7 @@ def world(tmp_path_factory, language_model, taught) -> Path:
 def permute(world: Path, order: str, places: list[int]) -> None:
     """A store as extraction in another order would make it of an encoder that takes frames one by one."""
     filmed = FeatureStore.open(world / "features")
-    facts = {**filmed.facts, "fingerprint": f"{filmed.fingerprint}-{order}"}
+    facts = replace(filmed.facts, fingerprint=f"{filmed.fingerprint}-{order}")
     (world / order).mkdir()
     FeatureStore(world / order, facts, {}).add({clip: filmed[clip][:, places] for clip in filmed.shards})
 

@@ -63,7 +63,7 @@ def slowly(network: SefarEncoder, folder: Path, views: int, crops: int) -> torch
     for clip in read_clips(folder / "val.csv"):
         frames, each = read_clip(clip, None, 32), []
         for view in range(views):
-            chosen = network.elements.sample(len(frames), place=(view + 0.5) / views)
+            chosen = network.elements.sample(len(frames), offset=(view + 0.5) / views)
             x = network.transform(torch.from_numpy(frames[chosen][None]), n_crops=crops)
             each += [network(crop[None]).softmax(-1)[0] for crop in x]
         rows.append(torch.stack(each).mean(0))
@@ -105,8 +105,8 @@ def test_one_network_its_predictions_and_its_picture(folder, tmp_path):
 
 def test_temporal_views_part_the_bins():
     elements = TemporalElements()
-    assert elements.sample(40, place=0.5) == elements.sample(40)
-    views = [elements.sample(40, place=(v + 0.5) / 5) for v in range(5)]
+    assert elements.sample(40, offset=0.5) == elements.sample(40)
+    views = [elements.sample(40, offset=(v + 0.5) / 5) for v in range(5)]
     assert sorted(i for view in views for i in view) == list(range(40))
 
 

@@ -55,7 +55,7 @@ def test_weights_are_in_bfloat16_and_nothing_but_the_result_is_waited_for(data, 
         torch.set_float32_matmul_precision(precision)
     assert {p.dtype for p in encoder.network.parameters()} == {torch.bfloat16}
     assert store["a"].shape == (2, encoder.num_tokens, encoder.dim)
-    assert store.facts["precision"] == "bf16"
+    assert store.facts.precision == "bf16"
     assert record.copies == {"to device": 2}  # one for each batch, from pinned memory
     weights = record.waits.pop("a copy to device")  # when the encoder is opened
     assert weights <= len(encoder.network.state_dict()) + len(list(encoder.network.buffers()))
@@ -99,4 +99,4 @@ def test_bfloat16_weights_give_nearly_the_same_features(data, sefar):
 
 def test_precision_is_chosen_by_the_device(data, sefar, tmp_path):
     store = extract(ExtractConfig(f"sefar:{sefar}", [data], tmp_path / "store", device="cpu", workers=0))
-    assert store.facts["precision"] == "fp32"
+    assert store.facts.precision == "fp32"

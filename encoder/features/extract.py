@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from encoder.device import automatic_precision, multiply_in_tf32
 from encoder.errors import EncoderError
-from encoder.features.store import FeatureStore, ordered_fingerprint
+from encoder.features.store import FeatureStore, StoreFacts, ordered_fingerprint
 from encoder.loading.batches import Batches
 from encoder.loading.data import FrameSource, derive_seed, open_source
 from encoder.loading.packing import QUALITY
@@ -29,6 +29,7 @@ log = logging.getLogger("encoder")
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 SHARD_CLIPS = 512
+_SAME = ("views", "seed", "short_side", "precision", "dtype")  # in all features of a store
 FrameOrder = Literal["filmed", "reversed", "shuffled"]
 
 
@@ -155,19 +156,19 @@ def _weights(config: ExtractConfig, device: torch.device) -> torch.dtype:
 
 def _open_store(config: ExtractConfig, encoder: VisualEncoder) -> FeatureStore:
     identity = ordered_fingerprint(encoder.fingerprint, config.frame_order)
-    facts = {
-        "encoder": config.encoder,
-        "location": located(config.encoder),
-        "fingerprint": identity,
-        "sampling": str(encoder.sampling),
-        "dim": encoder.dim,
-        "num_tokens": encoder.num_tokens,
-        "views": config.views,
-        "seed": config.seed,
-        "short_side": config.short_side,
-        "precision": config.precision,
-        "dtype": config.dtype,
-    }
+    facts = StoreFacts(
+        encoder=config.encoder,
+        location=located(config.encoder),
+        fingerprint=identity,
+        sampling=str(encoder.sampling),
+        dim=encoder.dim,
+        num_tokens=encoder.num_tokens,
+        views=config.views,
+        seed=config.seed,
+        short_side=config.short_side,
+        precision=config.precision,
+        dtype=config.dtype,
+    )
     if not (config.output / "index.json").is_file():
         if config.output.is_dir() and any(config.output.iterdir()):
             raise EncoderError(f"{config.output}: is not a feature store and not empty; name another folder")
@@ -175,13 +176,15 @@ def _open_store(config: ExtractConfig, encoder: VisualEncoder) -> FeatureStore:
         store.write_index()
         return store
     store = FeatureStore.open(config.output, identity).take_in()
-    changed = [
-        k for k in ("views", "seed", "short_side", "precision", "dtype") if store.facts.get(k) != facts[k]
-    ]
-    if changed:
+    before = {
+        name: getattr(store.facts, name)
+        for name in _SAME
+        if getattr(store.facts, name) != getattr(facts, name)
+    }
+    if before:
         raise EncoderError(
-            f"{config.output}: was extracted with another {', '.join(changed)} "
-            f"({', '.join(str(store.facts.get(k)) for k in changed)}); name another folder"
+            f"{config.output}: was extracted with another {', '.join(before)} "
+            f"({', '.join(map(str, before.values()))}); name another folder"
         )
     return store
 
@@ -255,9 +258,9 @@ def _encoded(
     device = processes.device
     weights = _weights(config, device)
     inputs_of = _ViewInputs(config, encoder, clips, source, weights)
-    places = list(range(len(clips)))
-    positions = [places[i : i + config.batch] for i in range(0, len(places), config.batch)]
-    mine = list(processes.mine(positions))
+    indices = list(range(len(clips)))
+    batches = [indices[i : i + config.batch] for i in range(0, len(indices), config.batch)]
+    mine = list(processes.mine(batches))
     options = {"collate_fn": _collated, "pin_memory": device.type == "cuda"}
     autocast = config.precision == "bf16" and weights == torch.float32
     for names, inputs, messages in Batches(inputs_of, mine, config.workers, source.watch, **options):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,47 @@ def ordered_fingerprint(fingerprint: str, frame_order: str) -> str:
     return fingerprint if frame_order == "filmed" else f"{fingerprint}-{frame_order}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class StoreFacts:
+    """Which features a store holds, and how they were made; None where it is not known.
+
+    Attributes:
+        encoder: Spec of the visual encoder.
+        location: The same, to be found from any folder.
+        fingerprint: Of the encoder, and of the frames' order.
+        sampling: Temporal elements.
+        dim: Width of a token.
+        num_tokens: Tokens of a view.
+        views: Views of a clip; view 0 is of the middle frames, the others of frames drawn at random.
+        seed: Of these draws.
+        short_side: Short side in pixels that frames were decoded to.
+        precision: In which the encoder computed.
+        dtype: Of the features.
+    """
+
+    encoder: str
+    location: str | None = None
+    fingerprint: str
+    sampling: str | None = None
+    dim: int
+    num_tokens: int
+    views: int
+    seed: int | None = None
+    short_side: int | None = None
+    precision: str | None = None
+    dtype: str | None = None
+
+
 class FeatureStore:
     """Features of clips, memory-mapped: ``store[clip_id]`` is a tensor ``(views, tokens, dim)``.
 
     Attributes:
         path: The folder.
-        facts: The index: ``encoder`` (its spec), ``fingerprint``, ``sampling``, ``dim``, ``num_tokens``,
-            ``views``, ``dtype``.
+        facts: Which features these are.
         shards: Shard of each clip.
     """
 
-    def __init__(self, path: Path, facts: dict[str, Any], shards: dict[str, str]) -> None:
+    def __init__(self, path: Path, facts: StoreFacts, shards: dict[str, str]) -> None:
         self.path, self.facts, self.shards = path, facts, shards
         self._open: dict[str, Any] = {}
 
@@ -47,15 +78,14 @@ class FeatureStore:
         path = Path(path)
         try:
             index = json.loads((path / "index.json").read_text(encoding="utf-8"))
-            store = cls(path, index["facts"], index["clips"])
-            _ = store.dim, store.num_tokens, store.views, store.fingerprint
+            store = cls(path, StoreFacts(**index["facts"]), index["clips"])
         except FileNotFoundError:
             raise EncoderError(f"{path}: no feature store; run 'sefar-mllm extract-features' first") from None
         except (KeyError, TypeError, ValueError) as error:
             raise EncoderError(f"{path / 'index.json'}: damaged ({error!r}); delete it and extract") from None
         if fingerprint is not None and store.fingerprint != fingerprint:
             raise EncoderError(
-                f"{path}: holds features of {store.facts.get('encoder')!r} ({store.fingerprint}), "
+                f"{path}: holds features of {store.facts.encoder!r} ({store.fingerprint}), "
                 f"not of the encoder asked for ({fingerprint}); extract its features into another folder"
             )
         return store
@@ -63,22 +93,22 @@ class FeatureStore:
     @property
     def fingerprint(self) -> str:
         """Of the encoder that made the features."""
-        return self.facts["fingerprint"]
+        return self.facts.fingerprint
 
     @property
     def dim(self) -> int:
         """Width of a token."""
-        return self.facts["dim"]
+        return self.facts.dim
 
     @property
     def num_tokens(self) -> int:
         """Tokens of a view."""
-        return self.facts["num_tokens"]
+        return self.facts.num_tokens
 
     @property
     def views(self) -> int:
         """Views of a clip; view 0 is of the middle frames, the others of frames drawn at random."""
-        return self.facts["views"]
+        return self.facts.views
 
     def __len__(self) -> int:
         return len(self.shards)
@@ -147,4 +177,4 @@ class FeatureStore:
     def write_index(self) -> None:
         """Writes the index in one step."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "index.json", {"facts": self.facts, "clips": self.shards})
+        write_json(self.path / "index.json", {"facts": asdict(self.facts), "clips": self.shards})

@@ -108,9 +108,9 @@ def _weights(start: Tensor, extent: Tensor, size: int, n: int) -> Tensor:
     """
     start, extent = start[:, None, None], extent[:, None, None]
     step = extent / size
-    place = torch.arange(size, device=start.device)[:, None] + 0.5
+    position = torch.arange(size, device=start.device)[:, None] + 0.5
     pixel = torch.arange(n, device=start.device) + 0.5
-    distance = (start + step * place - pixel).abs()
+    distance = (start + step * position - pixel).abs()
     inside = (pixel > torch.minimum(start, start + extent)) & (pixel < torch.maximum(start, start + extent))
     weights = (1 - distance / step.abs().clamp(min=1)).clamp(min=0) * inside
     return (weights / weights.sum(-1, keepdim=True)).half()
@@ -144,15 +144,18 @@ def view_boxes(sizes: Tensor, n_crops: int = 1, part: float = 1.0) -> Tensor:
         n_crops: 1 or 3.
         part: Side of the crop as a part of the short side.
     """
-    places = {1: (0.5,), 3: (0.0, 0.5, 1.0)}.get(n_crops)
-    if places is None:
+    positions = {1: (0.5,), 3: (0.0, 0.5, 1.0)}.get(n_crops)
+    if positions is None:
         raise EncoderError(f"crops: expected 1 or 3, got {n_crops}")
     side = sizes.min(1).values * part
     room = sizes - side[:, None]
     tall = sizes[:, 0] > sizes[:, 1]
     boxes = []
-    for place in places:
-        top, left = room[:, 0] * torch.where(tall, place, 0.5), room[:, 1] * torch.where(tall, 0.5, place)
+    for position in positions:
+        top, left = (
+            room[:, 0] * torch.where(tall, position, 0.5),
+            room[:, 1] * torch.where(tall, 0.5, position),
+        )
         boxes.append(torch.stack([top, left, side, side], 1))
     return torch.stack(boxes)
 

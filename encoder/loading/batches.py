@@ -45,12 +45,12 @@ class Watch:
             yield
             return
         name = os.fsencode(path)[:_LONGEST_PATH]
-        place = self._paths[worker.id]
-        place[: len(name)] = torch.frombuffer(bytearray(name), dtype=torch.uint8)
+        row = self._paths[worker.id]
+        row[: len(name)] = torch.frombuffer(bytearray(name), dtype=torch.uint8)
         try:
             yield
         finally:
-            place.zero_()
+            row.zero_()
 
     def find_deadly(self) -> bool:
         """After a worker process ended: decodes what was being decoded again, each in a process of its own.
@@ -60,9 +60,9 @@ class Watch:
         """
         rows = [] if self._paths is None else self._paths.tolist()
         names = {os.fsdecode(bytes(row).rstrip(b"\0")) for row in rows} - {"", *self._deadly}
-        found = {name for name in names if alone(scan_video, Path(name), self._reader) is None}
-        self._deadly |= found
-        return bool(found)
+        deadly = {name for name in names if alone(scan_video, Path(name), self._reader) is None}
+        self._deadly |= deadly
+        return bool(deadly)
 
 
 class Batches:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoder.errors import EncoderError
-from encoder.loading.cache_writing import Place, fill
+from encoder.loading.cache_writing import Extent, fill
 from encoder.loading.packing import QUALITY, check_quality, unpack
 from encoder.processes.waiting import one_at_a_time
 from encoder.video.clips import Clip
@@ -51,20 +51,20 @@ class FrameCache:
         for clip in self.keys:
             self.keys[clip] = _key(clip)
         wanted = set(self.keys.values())
-        self.places: dict[str, tuple[str, Place]] = {
-            key: (shard, place)
-            for shard, places in _shards(folder)
-            for key, place in places.items()
+        self.extents: dict[str, tuple[str, Extent]] = {
+            key: (shard, extent)
+            for shard, extents in _shards(folder)
+            for key, extent in extents.items()
             if key in wanted
         }
-        self.missing = {key: clip for clip, key in self.keys.items() if key not in self.places}
+        self.missing = {key: clip for clip, key in self.keys.items() if key not in self.extents}
         self.broken: dict[str, str] = {}
         self._files: dict[str, NDArray[np.uint8]] = {}
 
     @property
     def bytes(self) -> int:
         """Room that the frames of the clips take."""
-        return sum(place[1] for _, place in self.places.values())
+        return sum(extent[1] for _, extent in self.extents.values())
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_files": {}}  # each process maps the files for itself
@@ -74,7 +74,7 @@ class FrameCache:
         key = self.keys[_unlabelled(clip)]
         if key in self.broken:
             raise EncoderError(self.broken[key])
-        shard, (offset, size, n, height, width) = self.places[key]
+        shard, (offset, size, n, height, width) = self.extents[key]
         try:
             chosen = list(range(n)) if choose is None else choose(n)
         except EncoderError as error:
@@ -150,8 +150,8 @@ def _state(path: Path) -> list[tuple[str, int, int]]:
         return []
 
 
-def _shards(folder: Path) -> Iterator[tuple[str, dict[str, Place]]]:
-    """The shards that are whole, and the places of the clips in them."""
+def _shards(folder: Path) -> Iterator[tuple[str, dict[str, Extent]]]:
+    """The shards that are whole, and where the clips are in them."""
     for path in sorted(folder.glob("*.json")):
         shard = path.with_suffix(".bin")
         try:

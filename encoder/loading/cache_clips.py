@@ -51,6 +51,7 @@ def cache_clips(config: CacheClipsConfig) -> FrameCache:
     for message in cache.broken.values():
         print(f"left out: {message}")
     print(
-        f"{cache.folder}: {len(cache.places)} clips, {cache.bytes / 1e9:.2f} GB; {len(cache.broken)} left out"
+        f"{cache.folder}: {len(cache.extents)} clips, {cache.bytes / 1e9:.2f} GB; "
+        f"{len(cache.broken)} left out"
     )
     return cache

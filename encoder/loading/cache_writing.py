@@ -25,7 +25,7 @@ from encoder.video.reader import read_clip
 log = logging.getLogger("encoder")
 
 #: Of a clip in its shard: first byte, bytes, frames, height and width.
-Place = tuple[int, int, int, int, int]
+Extent = tuple[int, int, int, int, int]
 
 _SAMPLE = 32  # clips by which the size of all is estimated
 _SHARD = 256 * 2**20  # bytes after which a shard is closed; what is in no closed one is lost by a stop
@@ -150,19 +150,19 @@ class _Shard:
         self.path = folder / f"{uuid4().hex[:12]}.bin"
         self.scratch = self.path.with_suffix(".bin.tmp")
         self.size = 0
-        self.places: dict[str, Place] = {}
+        self.extents: dict[str, Extent] = {}
 
     def add(self, key: str, content: bytes, shape: tuple[int, int, int]) -> None:
         """Appends a clip."""
         with _writing(self.path), open(self.scratch, "ab") as file:
             file.write(content)
-        self.places[key] = (self.size, len(content), *shape)
+        self.extents[key] = (self.size, len(content), *shape)
         self.size += len(content)
 
     def close(self) -> None:
         """Lets the shard appear, if there is anything in it."""
-        if not self.places:
+        if not self.extents:
             return
         with _writing(self.path):
             self.scratch.replace(self.path)
-            write_json(self.path.with_suffix(".json"), {"size": self.size, "clips": self.places})
+            write_json(self.path.with_suffix(".json"), {"size": self.size, "clips": self.extents})

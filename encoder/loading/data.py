@@ -115,12 +115,12 @@ class ClipStream(Dataset[Any]):
         self.views = views
 
     def __getitem__(self, position: int) -> tuple[Frames | None, int, str, str]:
-        turn, place = divmod(position, len(self.clips))
+        turn, index = divmod(position, len(self.clips))
         seed = None
         if self.seed is not None:
-            place = int(_order(len(self.clips), derive_seed(self.seed, "order", turn))[place])
+            index = int(_order(len(self.clips), derive_seed(self.seed, "order", turn))[index])
             seed = derive_seed(self.seed, "frames", position)
-        clip = self.clips[place]
+        clip = self.clips[index]
         try:
             frames = self.source.read(clip, lambda n: self._choose(n, seed))
             return frames, clip.label, clip.id, ""
@@ -130,8 +130,8 @@ class ClipStream(Dataset[Any]):
     def _choose(self, n_frames: int, seed: int | None) -> list[int]:
         if seed is not None:
             return self.elements.sample(n_frames, torch.Generator().manual_seed(seed))
-        places = [(view + 0.5) / self.views for view in range(self.views)]
-        return [i for place in places for i in self.elements.sample(n_frames, place=place)]
+        offsets = [(view + 0.5) / self.views for view in range(self.views)]
+        return [i for offset in offsets for i in self.elements.sample(n_frames, offset=offset)]
 
 
 @lru_cache(maxsize=8)

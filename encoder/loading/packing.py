@@ -51,14 +51,14 @@ def unpack(
         return content.reshape(n, height, width, 3)[chosen]
     ends = 4 * n + np.cumsum(content[: 4 * n].view("<u4"), dtype=np.int64)
     frames = np.empty((len(chosen), height, width, 3), np.uint8)
-    places: dict[int, int] = {}
-    for place, number in enumerate(chosen):
-        if number in places:
-            frames[place] = frames[places[number]]
+    positions: dict[int, int] = {}
+    for position, number in enumerate(chosen):
+        if number in positions:
+            frames[position] = frames[positions[number]]
             continue
         start = ends[number - 1] if number else 4 * n
-        frames[place] = _pixels(content[start : ends[number]])
-        places[number] = place
+        frames[position] = _pixels(content[start : ends[number]])
+        positions[number] = position
     return frames
 
 

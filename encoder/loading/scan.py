@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -93,10 +92,6 @@ class ScanReport:
     rates: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
-    def as_json(self) -> dict[str, Any]:
-        """The report as it is written to a file."""
-        return asdict(self)
-
     def __str__(self) -> str:
         lines = [str(finding) for finding in self.findings]
         lines.append(
@@ -137,14 +132,14 @@ def scan_clips(
     first_line: dict[Clip, str] = {}
     for name, line, clip in rows:
         note = partial(Finding, name, line, str(clip.path))
-        found = scanned[clip.path, clip.rate]
-        error, n_frames = _judge(clip, found, elements)
+        scan = scanned[clip.path, clip.rate]
+        error, n_frames = _judge(clip, scan, elements)
         if error:
             report.unusable += 1
             report.findings.append(note(usable=False, reason=error))
             continue
         frames.append(n_frames)
-        odd = list(found.odd)
+        odd = list(scan.odd)
         if clip in first_line:
             odd.append(f"{clip}: stands twice, also in {first_line[clip]}")
         first_line.setdefault(clip, f"{name}, line {line}")
@@ -152,22 +147,22 @@ def scan_clips(
         report.findings += [note(usable=True, reason=reason) for reason in odd]
     if frames:
         report.frames = [min(frames), median(frames), max(frames)]
-    for found in scanned.values():
-        if found.facts is not None:
+    for scan in scanned.values():
+        if scan.facts is not None:
             for counts, key in (
-                (report.sizes, f"{found.facts.width}x{found.facts.height}"),
-                (report.rates, f"{found.facts.fps:.3f}".rstrip("0").rstrip(".")),
+                (report.sizes, f"{scan.facts.width}x{scan.facts.height}"),
+                (report.rates, f"{scan.facts.fps:.3f}".rstrip("0").rstrip(".")),
             ):
                 counts[key] = counts.get(key, 0) + 1
     return report
 
 
-def _judge(clip: Clip, found: VideoScan, elements: TemporalElements) -> tuple[str, int]:
+def _judge(clip: Clip, scan: VideoScan, elements: TemporalElements) -> tuple[str, int]:
     """Why the clip cannot be used (or an empty text), and its frames."""
-    if found.error or found.facts is None:
-        return found.error, 0
+    if scan.error or scan.facts is None:
+        return scan.error, 0
     try:
-        first, last = clip_span(clip, found.facts)
+        first, last = clip_span(clip, scan.facts)
     except EncoderError as error:
         return str(error), 0
     try:

@@ -66,15 +66,15 @@ def _tensors(graph: Any) -> dict[str, Tensor]:
     """
     from onnx.numpy_helper import to_array
 
-    found = {tensor.name: torch.tensor(to_array(tensor)) for tensor in graph.initializer}
+    weights = {tensor.name: torch.tensor(to_array(tensor)) for tensor in graph.initializer}
     matrices = {node.output[0]: node.input[1] for node in graph.node if node.op_type == "MatMul"}
-    tensors = {name.removeprefix("backbone."): tensor for name, tensor in found.items()}
+    tensors = {name.removeprefix("backbone."): tensor for name, tensor in weights.items()}
     for node in graph.node:
         if node.op_type == "Add" and (names := matrices.keys() & set(node.input)):
             (bias,) = set(node.input) - names
-            matrix = found[matrices[names.pop()]]
+            matrix = weights[matrices[names.pop()]]
             tensors[bias.removeprefix("backbone.").removesuffix("bias") + "weight"] = matrix.T.contiguous()
-    for name, tensor in found.items():
+    for name, tensor in weights.items():
         if name.startswith("onnx::") and tensor.dim() == 3:
             tensors[f"positions of length {tensor.shape[1]}"] = tensor
     return tensors

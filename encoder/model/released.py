@@ -119,7 +119,7 @@ def released_encoder(state: Mapping[str, Tensor], image_size: int | None, path: 
         positions = state["pos_embed"][0]
         side = round((len(positions) - 1) ** 0.5)
         hidden = len(state["blocks.0.mlp.fc1.weight"])
-        depth = 1 + max(int(found[1]) for name in state if (found := re.match(r"blocks\.(\d+)\.", name)))
+        depth = 1 + max(int(match[1]) for name in state if (match := re.match(r"blocks\.(\d+)\.", name)))
         classes, elements = len(state["fc.weight"]), TemporalElements(tuple(map(len, times)))
     except (KeyError, IndexError, ValueError) as error:
         raise EncoderError(
@@ -133,7 +133,7 @@ def released_encoder(state: Mapping[str, Tensor], image_size: int | None, path: 
     for name, value in state.items():
         if name.startswith("time_embed."):
             continue
-        new = next((found.expand(to) for old, to in _NAMES if (found := re.fullmatch(old, name))), None)
+        new = next((match.expand(to) for old, to in _NAMES if (match := re.fullmatch(old, name))), None)
         if new is None:
             left.append(name)
         else:

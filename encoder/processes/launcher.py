@@ -41,8 +41,8 @@ def as_if_alone(gpu: int | None) -> Iterator[None]:
         if name in OF_A_PROCESS or (name.startswith(OF_THE_LAUNCHER) and name != "ACCELERATE_USE_CPU"):
             del os.environ[name]
     if gpu is not None:
-        seen = before.get("CUDA_VISIBLE_DEVICES")
-        os.environ["CUDA_VISIBLE_DEVICES"] = seen.split(",")[gpu] if seen else str(gpu)
+        visible = before.get("CUDA_VISIBLE_DEVICES")
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
     try:
         yield
     finally:

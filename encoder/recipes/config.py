@@ -76,13 +76,13 @@ class _Choice:
 
 def _documented(options: type[RecipeOptions]) -> dict[str, str]:
     """What the docstrings of a class and of its bases say of each option."""
-    found = {}
+    texts = {}
     for kind in reversed(options.__mro__):
         section = (inspect.getdoc(kind) or "").partition("Attributes:\n")[2]
         for entry in re.split(r"^ {4}(?=\w)", section, flags=re.MULTILINE)[1:]:
             name, _, text = entry.partition(":")
-            found[name] = " ".join(text.split())
-    return found
+            texts[name] = " ".join(text.split())
+    return texts
 
 
 def _all_options() -> dict[str, tuple[Any, str]]:
@@ -91,12 +91,12 @@ def _all_options() -> dict[str, tuple[Any, str]]:
     for name, recipe in RECIPES.items():
         for field in fields(recipe.Options):
             users.setdefault(field.name, []).append(name)
-    found = {}
+    options = {}
     for option, names in users.items():
         kind = RECIPES[names[0]].Options
         text = f"{_documented(kind)[option]} Default {getattr(kind, option)}; of {', '.join(names)}."
-        found[option] = get_type_hints(kind)[option], text
-    return found
+        options[option] = get_type_hints(kind)[option], text
+    return options
 
 
 if TYPE_CHECKING:

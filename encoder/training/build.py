@@ -55,14 +55,14 @@ def build_encoder(config: ModelConfig, classes: list[ClassInfo], augment: Augmen
 def network_shape(config: ModelConfig, weights: StartingWeights | None) -> ViTShape:
     """The shape that is asked for. Raises EncoderError where it contradicts the weights or itself."""
     base = weights.shape if weights else PRESETS[config.preset or PRESET]
-    asked = {name: getattr(config, name) for name in ("patch_size", "dim", "depth", "heads")}
-    for name, value in asked.items():
+    given = {name: getattr(config, name) for name in ("patch_size", "dim", "depth", "heads")}
+    for name, value in given.items():
         if weights and value is not None and value != getattr(base, name):
             raise EncoderError(
                 f"model.{name}: {value} was asked for, but the weights {config.weights!r} have "
                 f"{getattr(base, name)}; leave it out"
             )
-    shape = replace(base, image_size=config.image_size, **{k: v for k, v in asked.items() if v is not None})
+    shape = replace(base, image_size=config.image_size, **{k: v for k, v in given.items() if v is not None})
     if shape.image_size % shape.patch_size:
         raise EncoderError(
             f"model.image_size: {shape.image_size} px are no whole number of patches; expected a multiple of "

@@ -104,12 +104,12 @@ class TemporalElements:
         return owner[:, None] == owner[None]
 
     def sample(
-        self, n_frames: int, generator: torch.Generator | None = None, place: float = 0.5
+        self, n_frames: int, generator: torch.Generator | None = None, offset: float = 0.5
     ) -> list[int]:
         """Frame index for each slot, in slot order; with a generator, ``draws`` times.
 
         Cuts the clip into ``N`` equal bins. With a generator a frame is drawn uniformly inside each bin
-        (training); without one it is the middle of the bin (evaluation), or another ``place`` in it.
+        (training); without one it is the middle of the bin (evaluation), or at another ``offset`` in it.
 
         A clip of fewer than ``N`` frames has a bin for each. Elements that find too few free ones share bins
         with others; with a generator these are drawn, as in SeFAR's released code in training. There they are
@@ -118,7 +118,7 @@ class TemporalElements:
         Args:
             n_frames: Frames in the clip, ``F``. Fewer than the context element has is an error.
             generator: Source of randomness, or None for a fixed place.
-            place: Where in its bin the frame lies without a generator: 0 … 1, the start to the end.
+            offset: Where in its bin the frame lies without a generator: 0 … 1, the start to the end.
 
         Raises:
             EncoderError: ``F < sizes[-1]``. The caller adds the name of the file.
@@ -129,10 +129,10 @@ class TemporalElements:
                 "leave it out of the clip list or choose a smaller context element"
             )
         if generator is not None:
-            return [i for _ in range(self.draws) for i in self._sample_once(n_frames, generator, place)]
-        return self._sample_once(n_frames, None, place)
+            return [i for _ in range(self.draws) for i in self._sample_once(n_frames, generator, offset)]
+        return self._sample_once(n_frames, None, offset)
 
-    def _sample_once(self, n_frames: int, generator: torch.Generator | None, place: float) -> list[int]:
+    def _sample_once(self, n_frames: int, generator: torch.Generator | None, offset: float) -> list[int]:
         n_bins = min(self.n_frames, n_frames)
         edges = _bin_edges(n_frames, n_bins)
         elements = self.slots if n_bins == self.n_frames else _take_bins(self.sizes, n_bins, generator)
@@ -141,5 +141,5 @@ class TemporalElements:
         for slots, bins in zip(self.slots, elements, strict=True):
             for slot, j in zip(slots, bins, strict=True):
                 low, high = edges[j], edges[j + 1]
-                frames[slot] = low + int((draws[slot] if draws else place) * (high - low))
+                frames[slot] = low + int((draws[slot] if draws else offset) * (high - low))
         return frames

@@ -39,30 +39,30 @@ def is_clean_start(codec: str, packet: bytes, extradata: bytes) -> bool:
 def _units(packet: bytes, extradata: bytes) -> Iterator[bytes]:
     """The NAL units of an H.264 packet, behind their lengths or behind start codes."""
     if extradata[:1] == b"\x01" and len(extradata) > 4:
-        width, place = (extradata[4] & 3) + 1, 0
-        while place + width < len(packet):
-            end = place + width + int.from_bytes(packet[place : place + width], "big")
-            if end > place + width:
-                yield packet[place + width : end]
-            place = end
+        width, offset = (extradata[4] & 3) + 1, 0
+        while offset + width < len(packet):
+            end = offset + width + int.from_bytes(packet[offset : offset + width], "big")
+            if end > offset + width:
+                yield packet[offset + width : end]
+            offset = end
         return
     yield from (part for part in packet.split(b"\x00\x00\x01")[1:] if part)
 
 
 def _recovers_at_once(messages: bytes) -> bool:
     """Whether SEI messages hold a recovery point without frames to wait for and with an exact match."""
-    place = 0
-    while place + 2 < len(messages):
+    offset = 0
+    while offset + 2 < len(messages):
         numbers = []
         for _ in ("type", "size"):
             number = 0
-            while place < len(messages) - 1 and messages[place] == 0xFF:
-                number, place = number + 255, place + 1
-            numbers.append(number + messages[place])
-            place += 1
-            if place >= len(messages):
+            while offset < len(messages) - 1 and messages[offset] == 0xFF:
+                number, offset = number + 255, offset + 1
+            numbers.append(number + messages[offset])
+            offset += 1
+            if offset >= len(messages):
                 return False
         if numbers[0] == _RECOVERY_POINT:
-            return messages[place] & 0xC0 == 0xC0
-        place += numbers[1]
+            return messages[offset] & 0xC0 == 0xC0
+        offset += numbers[1]
     return False

@@ -23,29 +23,29 @@ def numbered_pictures(folder: Path) -> list[Path]:
     Raises:
         EncoderError: There is none, one is missing in between, or there are several series of them.
     """
-    found: dict[int, Path] = {}
+    pictures: dict[int, Path] = {}
     series: set[tuple[str, str]] = set()
     for path in sorted(folder.iterdir()):
         if match := _NUMBERED.fullmatch(path.name):
             series.add((match["before"], match["ending"]))
-            other = found.setdefault(int(match["number"]), path)
+            other = pictures.setdefault(int(match["number"]), path)
             if other != path and len(series) == 1:
                 raise EncoderError(f"{path}: has the same number as {other.name}; take one of them away")
-    if not found:
+    if not pictures:
         raise EncoderError(f"{folder}: holds no numbered pictures; expected 00001.jpg, 00002.jpg and so on")
     if len(series) > 1:
         names = ", ".join(f"{before}…{ending}" for before, ending in sorted(series))
         raise EncoderError(f"{folder}: holds several series of pictures ({names}); keep one of them in it")
-    numbers = sorted(found)
+    numbers = sorted(pictures)
     if len(numbers) <= numbers[-1] - numbers[0]:
-        gap = next(number for number in range(numbers[0], numbers[-1]) if number not in found)
+        gap = next(number for number in range(numbers[0], numbers[-1]) if number not in pictures)
         before, ending = series.pop()
-        width = len(_NUMBERED.fullmatch(found[numbers[0]].name)["number"])  # type: ignore[index]
+        width = len(_NUMBERED.fullmatch(pictures[numbers[0]].name)["number"])  # type: ignore[index]
         missing = folder / f"{before}{gap:0{width}}{ending}"
         raise EncoderError(
-            f"{missing}: is not there, though {found[numbers[-1]].name} is; fetch the pictures again"
+            f"{missing}: is not there, though {pictures[numbers[-1]].name} is; fetch the pictures again"
         )
-    return [found[number] for number in numbers]
+    return [pictures[number] for number in numbers]
 
 
 def picture_folders(root: Path) -> list[Path]:

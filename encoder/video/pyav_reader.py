@@ -101,7 +101,7 @@ class PyAVReader:
         if wanted and not 0 <= wanted[0] <= wanted[-1] < self.n_frames:
             raise unreadable(self.path, f"frame {wanted[-1]} of {self.n_frames} is not there")
         try:
-            found = {number: self._frame(number) for number in wanted}
+            frames = {number: self._frame(number) for number in wanted}
         except EncoderError:
             raise
         except Exception as error:  # of any class: that is up to the decoder
@@ -109,15 +109,15 @@ class PyAVReader:
                 raise unreadable(self.path, error) from None
             self._count()
             return self.read(indices)
-        return np.stack([found[i] for i in indices])
+        return np.stack([frames[i] for i in indices])
 
     def _frame(self, number: int) -> Frames:
         start = self._info.table.start_for(number)
         if self._next is None or number < self._next or start.frame > self._next + _WORTH_SEEKING:
             self._begin(start)
-        for place, frame in self._frames:
-            self._next = place + 1
-            if place == number:
+        for position, frame in self._frames:
+            self._next = position + 1
+            if position == number:
                 return self._pixels(frame)
         raise Astray
 

@@ -112,8 +112,8 @@ def clip_span(clip: Clip, facts: VideoFacts) -> tuple[int, int]:
     last = facts.n_frames if clip.end is None else _frame_at(clip.end, facts)
     # Annotated ends lie now and then a few frames behind the video's.
     if first >= facts.n_frames or last > facts.n_frames + max(1, round(facts.fps)):
-        place = f"ends at {clip.end} s" if clip.end is not None else f"begins at {clip.start} s"
-        raise EncoderError(f"{clip}: the span {place}, the video at {facts.duration:.2f} s")
+        bound = f"ends at {clip.end} s" if clip.end is not None else f"begins at {clip.start} s"
+        raise EncoderError(f"{clip}: the span {bound}, the video at {facts.duration:.2f} s")
     if first >= last:
         raise EncoderError(f"{clip}: no frame is shown in its span")
     return first, min(last, facts.n_frames)
@@ -126,8 +126,8 @@ def _frame_at(time: float, facts: VideoFacts) -> int:
         return round(time * facts.fps)
     if time > facts.duration:
         return facts.n_frames + round((time - facts.duration) * facts.fps)
-    place = int(np.searchsorted(seconds, time))
-    if place == 0:
+    after = int(np.searchsorted(seconds, time))
+    if after == 0:
         return 0
-    around = np.append(np.diff(seconds[max(0, place - 2) : place + 1]), 1 / facts.fps)
-    return place - int(time - seconds[place - 1] < around.min() / 2)
+    around = np.append(np.diff(seconds[max(0, after - 2) : after + 1]), 1 / facts.fps)
+    return after - int(time - seconds[after - 1] < around.min() / 2)

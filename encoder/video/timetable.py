@@ -68,14 +68,14 @@ class Timetable:
         """The last of ``starts`` that gives ``frame``."""
         return self.starts[bisect_right(self.starts, frame, key=lambda start: start.frame) - 1]
 
-    def place_of(self, packet: Any) -> int | None:
+    def position_of(self, packet: Any) -> int | None:
         """Which packet of the file this is; None for one that is not in it."""
-        found = np.flatnonzero((self.packets == (_time(packet.pts), packet.size)).all(1))
-        return int(found[0]) if len(found) == 1 else None
+        matches = np.flatnonzero((self.packets == (_time(packet.pts), packet.size)).all(1))
+        return int(matches[0]) if len(matches) == 1 else None
 
-    def is_packet(self, place: int, packet: Any) -> bool:
-        """Whether ``packet`` is the one at ``place``."""
-        time, size = self.packets[place] if place < len(self.packets) else (_NO_TIME, 0)
+    def is_packet(self, position: int, packet: Any) -> bool:
+        """Whether ``packet`` is the one at ``position``."""
+        time, size = self.packets[position] if position < len(self.packets) else (_NO_TIME, 0)
         return bool(time == _time(packet.pts) and size == packet.size)
 
 
@@ -104,16 +104,16 @@ class PacketList:
         for packet in packets:
             if not packet.size:
                 continue
-            place = len(rows)
+            position = len(rows)
             rows.append((_time(packet.pts), _time(packet.dts), packet.size))
             if packet.is_keyframe:
-                self._keys.append(place)
+                self._keys.append(position)
                 if is_clean_start(codec, bytes(packet), extradata):
-                    self._starts.append(place)
+                    self._starts.append(position)
             # VP8 has frames that are referred to and not shown (RFC 6386, 9.1), in packets of their own.
             unseen = codec in ("vp8", "libvpx") and not memoryview(packet)[0] & 0x10
             if packet.is_discard or unseen:
-                self._hidden.append(place)
+                self._hidden.append(position)
             self.ends_damaged = packet.is_corrupt
         self.shown, self.decoded, self.size = np.array(rows, np.int64).reshape(-1, 3).T
 
@@ -139,10 +139,10 @@ class PacketList:
         if not len(ticks):
             return None
         starts = [self._start(0, 0)]
-        for place in self._starts:
-            first = int(np.searchsorted(ticks, self.shown[place]))
+        for position in self._starts:
+            first = int(np.searchsorted(ticks, self.shown[position]))
             if starts[-1].frame < first < len(ticks):
-                starts.append(self._start(first, place))
+                starts.append(self._start(first, position))
         plain = (
             len(ticks) == len(self)
             and len(starts) == len(self._keys)
@@ -151,9 +151,9 @@ class PacketList:
         packets = np.stack([self.shown, self.size], 1)
         return Timetable((ticks - ticks[0]) * tick, ticks, packets, tuple(starts), plain)
 
-    def _start(self, frame: int, place: int) -> Start:
-        shown, decoded = int(self.shown[place]), int(self.decoded[place])
-        return Start(frame, place, shown, shown if decoded == _NO_TIME else decoded)
+    def _start(self, frame: int, position: int) -> Start:
+        shown, decoded = int(self.shown[position]), int(self.decoded[position])
+        return Start(frame, position, shown, shown if decoded == _NO_TIME else decoded)
 
 
 def _time(ticks: int | None) -> int:

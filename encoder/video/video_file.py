@@ -126,12 +126,12 @@ class VideoFile:
             raise Astray
 
     def _packets_from(self, start: Start, table: Timetable) -> Iterator[Any]:
-        place = start.packet
+        position = start.packet
         for packet in self._sought(start, table):
             if packet.size:
-                if not table.is_packet(place, packet):
+                if not table.is_packet(position, packet):
                     raise Astray
-                place += 1
+                position += 1
             yield packet
 
     def _sought(self, start: Start, table: Timetable) -> Iterator[Any]:
@@ -144,10 +144,10 @@ class VideoFile:
                 self._container.seek(time, stream=self.stream)
                 packets = self._demuxed()
                 first = next(packets)
-                place = table.place_of(first)
-                if place is not None and place <= start.packet:
+                position = table.position_of(first)
+                if position is not None and position <= start.packet:
                     ahead = chain([first], packets)
-                    if all(table.is_packet(at, next(ahead)) for at in range(place, start.packet)):
+                    if all(table.is_packet(at, next(ahead)) for at in range(position, start.packet)):
                         return ahead
             except Exception:  # this container cannot seek there
                 continue

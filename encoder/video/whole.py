@@ -42,17 +42,17 @@ def missing_bytes(path: Path) -> int:
 
 def _riff_ends(file: BinaryIO) -> Iterator[int]:
     """Ends of an AVI's RIFF chunks, of which a long one has several."""
-    place = 0
+    end = 0
     while len(head := file.read(8)) == 8 and head[:4] == b"RIFF":
-        place += 8 + struct.unpack("<I", head[4:])[0]
-        yield place
-        file.seek(place)
+        end += 8 + struct.unpack("<I", head[4:])[0]
+        yield end
+        file.seek(end)
 
 
 def _box_ends(file: BinaryIO, size: int) -> Iterator[int]:
     """Ends of the outermost boxes."""
-    place = 0
-    while place < size:
+    end = 0
+    while end < size:
         head = file.read(16)
         if len(head) < 8 or not head[4:8].isalnum():
             return  # bytes that no reader looks at
@@ -61,9 +61,9 @@ def _box_ends(file: BinaryIO, size: int) -> Iterator[int]:
             length = struct.unpack(">Q", head[8:])[0]
         if length < 8:  # 0: to the end of the file
             return
-        place += length
-        yield place
-        file.seek(place)
+        end += length
+        yield end
+        file.seek(end)
 
 
 def _matroska_ends(file: BinaryIO) -> Iterator[int]:
@@ -86,6 +86,6 @@ def _matroska_ends(file: BinaryIO) -> Iterator[int]:
 
 def _asf_ends(file: BinaryIO) -> Iterator[int]:
     head = file.read(65536)
-    place = head.find(_ASF_FILE_PROPERTIES)
-    if place >= 0 and len(head) >= place + 92 and not head[place + 88] & 1:  # 1: a broadcast, of no length
-        yield struct.unpack("<Q", head[place + 40 : place + 48])[0]
+    start = head.find(_ASF_FILE_PROPERTIES)
+    if start >= 0 and len(head) >= start + 92 and not head[start + 88] & 1:  # 1: a broadcast, of no length
+        yield struct.unpack("<Q", head[start + 40 : start + 48])[0]

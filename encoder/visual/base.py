@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import parse_qsl
 
 import torch
@@ -97,7 +97,7 @@ def located(spec: str) -> str:
     return spec.replace(parsed.name, os.path.abspath(folder), 1) if parsed.name and folder.is_dir() else spec
 
 
-def fingerprint(network: nn.Module, facts: dict[str, Any]) -> str:
+def fingerprint(network: nn.Module, facts: Mapping[str, object]) -> str:
     """Hash of a network's weights and of the facts that say how it is used."""
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     for name, tensor in sorted(network.state_dict().items()):

@@ -64,12 +64,12 @@ def lite0_name(name: str) -> str:
         layer, _, kind = name.partition(".")
         return f"{_LITE0_ENDS[layer]}.{kind}"
     number, layer, kind = int(match[1]), match[2], match[3]
-    stage, place = 0, number
-    while place >= _LITE0_STAGES[stage]:
-        place -= _LITE0_STAGES[stage]
+    stage, index = 0, number
+    while index >= _LITE0_STAGES[stage]:
+        index -= _LITE0_STAGES[stage]
         stage += 1
     names = _LITE0_FIRST if number == 0 else _LITE0_LATER
-    return f"blocks.{stage}.{place}.{names[layer]}.{kind}"
+    return f"blocks.{stage}.{index}.{names[layer]}.{kind}"
 
 
 # The networks whose weights packages carry: their names in timm, and where the weights come from.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,7 +104,7 @@ def doctor(config: DoctorConfig) -> dict[str, Any]:
         elements = TemporalElements.parse(config.elements)
         scan = scan_clips(config.clips, elements, config.video_root, config.reader, config.workers)
         print(scan)
-        report["clips"] = scan.as_json()
+        report["clips"] = asdict(scan)
         if scan.unusable:
             complaints.append(
                 f"{scan.unusable} of {scan.clips} clips cannot be used; "

@@ -30,7 +30,7 @@ from sefar_mllm.inference.multiple_choice import encode_question
 from sefar_mllm.inference.options import check_options
 from sefar_mllm.inference.scoring_check import ScoringCheck
 from sefar_mllm.model.config import EncoderIdentity, MLLMConfig
-from sefar_mllm.model.features import Features, check_clips
+from sefar_mllm.model.features import check_clips
 from sefar_mllm.model.frame import Frame
 from sefar_mllm.model.language_model import language_model_config
 from sefar_mllm.model.mllm import SefarMLLM
@@ -95,7 +95,7 @@ def build_trainer(
     config: FinetuneConfig,
     questions: list[Question],
     validation: list[Question],
-    store: Features | None,
+    store: FeatureStore | None,
     start: Path | None = None,
 ) -> MLLMTrainer:
     """Model, samples and loop of one run, or of what is left of the one with the checkpoint ``start``."""
@@ -144,7 +144,7 @@ def build_trainer(
 
 def build_model(
     config: FinetuneConfig,
-    store: Features | None,
+    store: FeatureStore | None,
     dtype: torch.dtype,
     device: torch.device,
     start: Path | None,
@@ -160,9 +160,9 @@ def build_model(
         projector = ProjectorSpec(
             config.projector, store.dim, hidden, store.num_tokens, config.video_tokens or store.num_tokens
         )
-        name = str(store.facts["encoder"])
-        location = str(store.facts.get("location", located(name)))
-        encoder = EncoderIdentity(name, store.fingerprint, store.dim, store.num_tokens, location)
+        facts = store.facts
+        location = facts.location or located(facts.encoder)
+        encoder = EncoderIdentity(facts.encoder, facts.fingerprint, facts.dim, facts.num_tokens, location)
     settings = MLLMConfig(config.language_model, config.quantization, config.prompt, projector, encoder)
     before = None if start is None else RunRecord.read(config.output)
     frame = None if before is None else before.frame  # as on the day the run began

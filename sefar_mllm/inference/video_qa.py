@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -193,7 +192,6 @@ class SeenClips:
     def __init__(self, encoder: VisualEncoder, seen: dict[str, Seen]) -> None:
         self.fingerprint = encoder.fingerprint
         self.dim, self.num_tokens = encoder.dim, encoder.num_tokens
-        self.facts: dict[str, Any] = {"encoder": encoder.spec, "views": 1}
         self.seen = seen
 
     def __contains__(self, clip: object) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,8 +15,6 @@ from sefar_mllm.errors import SefarMLLMError
 
 class Features(Protocol):
     """What is asked of a feature store; `encoder.features.store.FeatureStore` is one."""
-
-    facts: dict[str, Any]
 
     @property
     def fingerprint(self) -> str:
