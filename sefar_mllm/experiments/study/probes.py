@@ -16,6 +16,7 @@ from encoder.device import automatic_precision
 from encoder.errors import EncoderError
 from encoder.loading.data import derive_seed, evaluation_batches, open_source
 from encoder.model.sefar import SefarEncoder
+from encoder.recipes.base import SemiSupervisedOptions
 from encoder.recipes.perturb import Perturbation, all_reverse, mod_perturb, reorder
 from encoder.recipes.sefar import SefarOptions
 from encoder.recipes.teacher import Teacher, pseudo_labels
@@ -46,12 +47,13 @@ def prediction_times(folder: Path, config: TrainConfig) -> Measured:
     side = network.shape.image_size
     frames = torch.randn(clips, network.elements.n_frames, 3, side, side, device=device)
     teacher = Teacher(network, decay=0.0)
-    recipe = _sefar(config)
+    recipe = config.recipe.options
+    warmup = recipe.warmup_epochs if isinstance(recipe, SemiSupervisedOptions) else 0
     spent = []
     for _ in range(TIMES + 1):
         begun = time.perf_counter()
         with _autocast(config, device):
-            teacher.label(frames, recipe.predictions)
+            teacher.label(frames, _predictions(config))
         if device.type == "cuda":
             torch.cuda.synchronize()
         spent.append(1000 * (time.perf_counter() - begun))
@@ -61,7 +63,7 @@ def prediction_times(folder: Path, config: TrainConfig) -> Measured:
     updates = [
         1000 * in_update * (1 - line["data_wait"]) / line["clips_per_second"]
         for line in lines
-        if line.get("epoch", 0) > recipe.warmup_epochs and "clips_per_second" in line
+        if line.get("epoch", 0) > warmup and "clips_per_second" in line
     ]
     if updates:
         figures["update ms"] = median(updates)
@@ -76,9 +78,7 @@ def accuracy_by_confidence(folder: Path, config: TrainConfig) -> Measured:
     head = network.head
     for frames, labels in _validation(network, config):
         feature = _feature(network, frames, config)
-        found = pseudo_labels(
-            head.predictions(feature, head.dropout_masks(_sefar(config).predictions, feature))
-        )
+        found = pseudo_labels(head.predictions(feature, head.dropout_masks(_predictions(config), feature)))
         confidence.append(found.confidence)
         deviation.append(found.deviation)
         right.append(found.label == labels)
@@ -130,10 +130,10 @@ def direction_confusion(folder: Path, config: TrainConfig) -> Measured:
     )
 
 
-def _sefar(config: TrainConfig) -> SefarOptions:
-    """The options of a run whose teacher predicts every clip several times."""
-    assert isinstance(config.recipe.options, SefarOptions), config.recipe.name
-    return config.recipe.options
+def _predictions(config: TrainConfig) -> int:
+    """``K`` of a run; SeFAR's where its recipe has none."""
+    recipe = config.recipe.options
+    return recipe.predictions if isinstance(recipe, SefarOptions) else SefarOptions().predictions
 
 
 def _network(folder: Path) -> SefarEncoder:
