@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
+from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
 from encoder.video.clips import ClassInfo
+from sefar_mllm.files import written_whole
 
 Counts = npt.NDArray[np.int64]
 MAX_NAMED = 60  # classes whose names can still be read
@@ -21,7 +21,7 @@ MAX_NAMED = 60  # classes whose names can still be read
 
 def confusion_counts(predicted: Tensor, labels: Tensor, n_classes: int) -> Counts:
     """How many clips of class ``i`` were taken for class ``j``: ``(C, C)`` from two ``(n,)``."""
-    return torch.bincount(labels * n_classes + predicted, minlength=n_classes**2).view(n_classes, -1).numpy()
+    return confusion_matrix(labels, predicted, labels=range(n_classes))
 
 
 def class_order(classes: Sequence[ClassInfo]) -> list[int]:
@@ -53,11 +53,8 @@ def save_confusion(path: Path, matrices: Mapping[str, Counts], classes: Sequence
     if named:
         axes[0].set_yticks(range(len(order)), [_short(classes[i].name) for i in order], fontsize=6)
     figure.colorbar(image, ax=axes, shrink=0.6, label="share of the true class")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
-    scratch = path.with_name(path.name + ".tmp")
-    scratch.write_bytes(buffer.getvalue())
-    scratch.replace(path)
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130, metadata={"Software": None})
 
 
 def _mark_groups(ax: Any, groups: Sequence[tuple[str | None, int | None]]) -> None:

@@ -31,7 +31,7 @@ from encoder.video.clips import ClassInfo, check_labels, read_classes, read_clip
 from encoder.visual.sefar import load_sefar
 from gym_qa.datasets.cliplist import path_cell
 from sefar_mllm.evaluation.confusion_picture import confusion_counts, save_confusion
-from sefar_mllm.files import write_whole
+from sefar_mllm.files import write_whole, written_whole
 from sefar_mllm.report.tables import percent
 from sefar_mllm.statistics import GroupAccuracy, accuracy_by, wilson_interval
 
@@ -270,9 +270,8 @@ def _write(
     """Everything the evaluation leaves behind; ``results.json`` last, as the sign of a whole folder."""
     scores, labels, names = predicted.probabilities, predicted.labels, predicted.clips
     folder.mkdir(parents=True, exist_ok=True)
-    scratch = folder / "probabilities.safetensors.tmp"
-    save_file({**scores, "labels": labels}, scratch)
-    scratch.replace(folder / "probabilities.safetensors")
+    with written_whole(folder / "probabilities.safetensors") as temporary:
+        save_file({**scores, "labels": labels}, temporary)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(

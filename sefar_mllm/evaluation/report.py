@@ -17,6 +17,7 @@ from gym_qa.datasets.table import read_classes
 from sefar_mllm.evaluation.metrics import AnswerSet, Headline
 from sefar_mllm.evaluation.question_set import QuestionSet
 from sefar_mllm.files import write_json
+from sefar_mllm.inference.clip_finder import find_clips
 from sefar_mllm.report import (
     Breakdown,
     Comparison,
@@ -149,6 +150,8 @@ def wrong_answers(
     pairs = zip(question_set.questions, answers.runs[0], strict=True)
     wrong = [(question, answer) for question, answer in pairs if answer.choice != question.answer]
     drawn = np.random.default_rng(seed).permutation(len(wrong))[:WRONG_SHOWN]
+    shown = [wrong[number] for number in sorted(drawn.tolist())]
+    clips = find_clips(video_root, (question.video for question, _ in shown)) if video_root else {}
     return [
         Example(
             question.question,
@@ -156,20 +159,20 @@ def wrong_answers(
             question.answer,
             answer.choice,
             answer.probabilities,
-            frames(question.video, video_root),
+            frames(clips.get(question.video)),
             question.video,
             answers.name,
         )
-        for question, answer in (wrong[number] for number in sorted(drawn.tolist()))
+        for question, answer in shown
     ]
 
 
-def frames(clip: str, video_root: Path | None) -> Frames:
-    """Eight frames of a clip, ``(8, H, W, 3)``; none where its video is not at hand or cannot be read."""
-    if video_root is None:
+def frames(clip: Clip | None) -> Frames:
+    """Eight frames of a clip, ``(8, H, W, 3)``; none where it is not at hand or cannot be read."""
+    if clip is None:
         return NO_FRAMES
     try:
-        return read_clip(Clip(video_root / f"{clip}.mp4", -1), TemporalElements.parse("8").sample, 128)
+        return read_clip(clip, TemporalElements.parse("8").sample, 128)
     except EncoderError:
         return NO_FRAMES  # an illustration: features may have been extracted on another machine
 

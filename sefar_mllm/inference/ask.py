@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from jsonargparse.typing import register_type
 from tqdm import tqdm
@@ -13,15 +12,14 @@ from encoder.device import own_device
 from encoder.processes.group import Processes, join
 from encoder.processes.launcher import launched
 from encoder.video.clips import Clip
-from encoder.video.pictures import picture_folders
+from gym_qa.datasets.clip_files import ENDINGS
 from gym_qa.questions.questions import Question, read_questions
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.files import write_lines
+from sefar_mllm.inference.clip_finder import find_clips
 from sefar_mllm.inference.options import check_options
 from sefar_mllm.inference.video_qa import VideoAnswer, VideoQA, question_about
 from sefar_mllm.model.language_model import Precision, resolve_dtype
-
-VIDEOS = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v")
 
 
 class Seconds(float):
@@ -81,7 +79,7 @@ def ask_verb(config: AskConfig) -> None:
         span = config.start, config.end, config.rate
         asked = [question_about(config.video, config.question, config.options, *span)]
     else:
-        asked = find_clips(questions_of(config, file), config.video, file, config.rate)
+        asked = with_clips(questions_of(config, file), config.video, file, config.rate)
     if file is None and launched() > 1:
         raise SefarMLLMError(
             f"{launched()} processes were launched for one question; start it without a launcher"
@@ -92,11 +90,11 @@ def ask_verb(config: AskConfig) -> None:
     if file is not None:
         answer_file(config, qa, asked, processes)
         return
-    found = qa.answer(asked)[0]
-    strip = found.save_strip(config.output / f"{asked[0][1].id}.png")
-    print(found.text)
-    width = max(map(len, found.options), default=0)
-    for option, probability in zip(found.options, found.probabilities, strict=True):
+    answer = qa.answer(asked)[0]
+    strip = answer.save_strip(config.output / f"{asked[0][1].id}.png")
+    print(answer.text)
+    width = max(map(len, answer.options), default=0)
+    for option, probability in zip(answer.options, answer.probabilities, strict=True):
         print(f"  {option:<{width}}  {probability:6.1%}")
     print(f"frames looked at: {strip}")
 
@@ -117,27 +115,24 @@ def questions_of(config: AskConfig, file: Path) -> list[Question]:
     return questions
 
 
-def find_clips(
+def with_clips(
     questions: list[Question], folder: Path, file: Path, rate: float | None = None
 ) -> list[tuple[Question, Clip]]:
-    """Each question with its clip's video, a file or a folder of pictures found by name under ``folder``.
+    """Each question with its clip, found by name under ``folder``.
 
     Raises:
         SefarMLLMError: naming the first clips without a video.
     """
     if not folder.is_dir():
         raise SefarMLLMError(f"{folder}: no such folder; for a question file, name the folder of its videos")
-    videos = {path.stem: path for path in sorted(folder.rglob("*")) if path.suffix.lower() in VIDEOS}
-    asked = {question.video for question in questions}
-    if asked - set(videos):
-        videos = {Clip(path, -1).id: path for path in picture_folders(folder)} | videos
-    if missing := sorted(asked - set(videos)):
+    names = {question.video for question in questions}
+    clips = find_clips(folder, names, rate)
+    if missing := sorted(names - clips.keys()):
         raise SefarMLLMError(
             f"{folder}: has no video of {len(missing)} of the clips that {file} asks about "
             f"({', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}); expected a file of each clip's "
-            f"name, ending in {', '.join(VIDEOS)}, or a folder of pictures"
+            f"name, ending in {', '.join(ENDINGS)}, or a folder of pictures"
         )
-    clips = {name: Clip(path, -1, rate=rate if path.is_dir() else None) for name, path in videos.items()}
     return [(question, clips[question.video]) for question in questions]
 
 
@@ -157,28 +152,36 @@ def answer_file(
     for number, batch in enumerate(batches):
         for question, _ in batch:
             shown.setdefault(question.video, number)
-    rows: list[list[dict[str, Any]]] = []
+    batch_lines: list[list[AnswerLine]] = []
     for number in tqdm(processes.mine(range(len(batches))), desc="batches", disable=not processes.first):
-        found = qa.answer(batches[number])
-        rows.append([row(question, one) for (question, _), one in zip(batches[number], found, strict=True)])
-        for (question, _), one in zip(batches[number], found, strict=True):
+        questions = [question for question, _ in batches[number]]
+        answers = qa.answer(batches[number])
+        batch_lines.append([answer_line(*pair) for pair in zip(questions, answers, strict=True)])
+        for question, answer in zip(questions, answers, strict=True):
             if shown.get(question.video) == number:
-                one.save_strip(config.output / f"{question.video}.png")
+                answer.save_strip(config.output / f"{question.video}.png")
                 del shown[question.video]
-    lines = [line for batch_rows in processes.gather(rows) for line in batch_rows]
+    lines = [line for part in processes.gather(batch_lines) for line in part]
     if processes.first:
-        write_lines(config.output / "answers.jsonl", lines)
-        right = sum(line["choice"] == line["answer"] for line in lines)
+        write_lines(config.output / "answers.jsonl", [asdict(line) for line in lines])
+        right = sum(line.choice == line.answer for line in lines)
         print(f"{right / len(lines):.1%} of {len(lines)} questions right; {config.output / 'answers.jsonl'}")
 
 
-def row(question: Question, found: VideoAnswer) -> dict[str, Any]:
-    """A line of answers.jsonl."""
-    return {
-        "id": question.id,
-        "video": question.video,
-        "choice": found.choice,
-        "text": found.text,
-        "probabilities": found.probabilities,
-        "answer": question.answer,
-    }
+@dataclass(frozen=True)
+class AnswerLine:
+    """A line of answers.jsonl; ``answer`` is the right option."""
+
+    id: str
+    video: str
+    choice: int | None
+    text: str
+    probabilities: list[float]
+    answer: int
+
+
+def answer_line(question: Question, given: VideoAnswer) -> AnswerLine:
+    """What was answered to a question."""
+    return AnswerLine(
+        question.id, question.video, given.choice, given.text, given.probabilities, question.answer
+    )

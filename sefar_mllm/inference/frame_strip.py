@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from sefar_mllm.files import written_whole
+
 HEIGHT, MARGIN, CAPTION, COLUMNS = 160, 4, 16, 8  # pixels, and frames in a row
 
 
@@ -35,7 +37,6 @@ def write_strip(path: Path, frames: NDArray[np.uint8], seconds: Sequence[float] 
         if seconds:
             draw.text((left + 2, top + HEIGHT + 2), f"{seconds[number]:.2f} s", fill="black")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.tmp")
-    picture.save(partial, format="PNG")
-    partial.replace(path)
+    with written_whole(path) as temporary:
+        picture.save(temporary, format="PNG")
     return path

@@ -16,6 +16,7 @@ from projector.build import load_projector, save_projector
 from projector.errors import ProjectorError
 from projector.standardize import Standardize
 from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.files import folder_written_whole
 from sefar_mllm.model.base_model import fingerprint
 from sefar_mllm.model.config import MLLMConfig
 from sefar_mllm.model.frame import Frame
@@ -76,16 +77,15 @@ def save_parts(parts: Parts, folder: Path, state: dict[str, Tensor] | None = Non
     assert frame is not None
     assert parts.standardize is not None
     if isinstance(parts.language_model, PeftModel):
-        partial = folder / f"{ADAPTER}.tmp"
         if settings.language_model == EMBEDDED:
             # Otherwise a folder of this machine's user.
             parts.language_model.active_peft_config.base_model_name_or_path = EMBEDDED_ON_HUB
-        parts.language_model.save_pretrained(
-            str(partial), state_dict=part(state, "language_model."), save_embedding_layers=False
-        )
-        (partial / "README.md").unlink(missing_ok=True)  # an empty form, with the language model's folder
-        shutil.rmtree(folder / ADAPTER, ignore_errors=True)
-        partial.rename(folder / ADAPTER)
+        with folder_written_whole(folder / ADAPTER) as partial:
+            parts.language_model.save_pretrained(
+                str(partial), state_dict=part(state, "language_model."), save_embedding_layers=False
+            )
+            (partial / "README.md").unlink(missing_ok=True)  # an empty form, with the language model's folder
+            shutil.rmtree(folder / ADAPTER, ignore_errors=True)
         files.append(ADAPTER_WEIGHTS)
     if parts.projector is not None and settings.projector is not None:
         weights = part(state, "projector.") or parts.projector.state_dict()

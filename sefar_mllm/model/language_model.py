@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +20,7 @@ from transformers import (
 )
 
 from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.files import folder_written_whole
 from sefar_mllm.model.sharding import waits_for_weights
 from sefar_mllm.model.suitable import check_causal, check_kind
 
@@ -82,27 +81,22 @@ def embedded_folder() -> Path:
 
 def convert_gguf(gguf: Path, folder: Path) -> Path:
     """Unpack a GGUF file into a bfloat16 Transformers folder with its tokenizer. Returns ``folder``."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".tmp", dir=folder.parent))
-    try:
-        arguments: dict[str, Any] = {"gguf_file": gguf.name, "dtype": torch.bfloat16}
-        try:  # newer Transformers keep GGUF weights packed, and a packed model cannot be saved
-            from transformers import GgufConfig
+    arguments: dict[str, Any] = {"gguf_file": gguf.name, "dtype": torch.bfloat16}
+    try:  # newer Transformers keep GGUF weights packed, and a packed model cannot be saved
+        from transformers import GgufConfig
 
-            arguments["quantization_config"] = GgufConfig(dequantize=True)
-        except ImportError:
-            pass
-        log.info("converting %s once, into %s", gguf.name, folder)
-        model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), **arguments)
-        model.save_pretrained(partial)
-        AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(partial)
-        try:
-            partial.rename(folder)
-        except OSError:  # another process was faster
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        arguments["quantization_config"] = GgufConfig(dequantize=True)
+    except ImportError:
+        pass
+    log.info("converting %s once, into %s", gguf.name, folder)
+    try:
+        with folder_written_whole(folder) as partial:
+            model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), **arguments)
+            model.save_pretrained(partial)
+            AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(partial)
+    except OSError:
+        if not folder.is_dir():  # else another process was faster
+            raise
     return folder
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import torch
 from peft import PeftModel
 
 from sefar_mllm.errors import SefarMLLMError
+from sefar_mllm.files import folder_written_whole
 from sefar_mllm.model.hub import find_checkpoint
 from sefar_mllm.model.kept_tokenizer import save_tokenizer
 from sefar_mllm.model.language_model import Precision, resolve_dtype
@@ -53,13 +52,8 @@ def merge(config: MergeConfig) -> Path:
     model.language_model = model.language_model.merge_and_unload()
     model.language_model.to(dtype=resolve_dtype(config.precision, "cpu"))  # type: ignore[call-arg]
     model.settings = replace(model.settings, language_model=MERGED)
-    config.output.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f"{config.output.name}.", suffix=".tmp", dir=config.output.parent))
-    try:
+    with folder_written_whole(config.output) as partial:
         model.causal.save_pretrained(partial)
         save_tokenizer(model.tokenizer, partial, model.parts.probe)
         model.save_pretrained(partial)
-        partial.rename(config.output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return config.output

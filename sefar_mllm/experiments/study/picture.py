@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from encoder.video.clips import read_classes
 from sefar_mllm.evaluation.confusion_picture import save_confusion
+from sefar_mllm.files import written_whole
 
 BINS = 10
 
@@ -34,11 +34,8 @@ def draw(path: Path, results: dict[str, Any], kind: str, classes: Path) -> None:
         save_confusion(path, matrices, read_classes(classes))
         return
     figure = _bins(results) if kind == "bins" else _dots(results)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    scratch = path.with_name(path.name + ".tmp")
-    scratch.write_bytes(buffer.getvalue())
-    scratch.replace(path)
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)
 
 
 def _new(columns: int, height: float) -> tuple[Any, Any]:
