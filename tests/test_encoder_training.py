@@ -19,7 +19,7 @@ from encoder.errors import EncoderError
 from encoder.loading.augment import AugmentConfig
 from encoder.model.sefar import SefarEncoder
 from encoder.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
-from encoder.training.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
+from encoder.training.config import DataConfig, ModelConfig, OptimConfig, TrainConfig, as_json
 from encoder.training.evaluate import Accuracies, in_percent
 from encoder.training.train import train
 
@@ -257,6 +257,16 @@ def test_options_that_nothing_would_use_are_refused():
         ModelConfig(weights="minigym", preset="S")
     with pytest.raises(EncoderError, match=r"keep_best: .*data\.val"):
         TrainConfig(Path("run"), DataConfig(Path("train.csv")), keep_best=True)
+
+
+def test_the_options_of_a_run_are_written_with_their_defaults():
+    data = DataConfig(Path("train.csv"))
+    options = as_json(TrainConfig(Path("run"), data))
+    assert (options["model"]["preset"], options["optim"]["momentum"]) == ("S", 0.9)
+    assert options["recipe"]["ema_decay"] == 0.9999
+    model = ModelConfig(weights="minigym")
+    options = as_json(TrainConfig(Path("run"), data, model, optim=OptimConfig("adamw")))
+    assert options["model"]["preset"] is options["optim"]["momentum"] is None
 
 
 def test_processes_that_do_not_know_of_each_other_are_refused(directions, tmp_path, monkeypatch):

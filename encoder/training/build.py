@@ -18,8 +18,6 @@ from encoder.training.config import ModelConfig, OptimConfig
 from encoder.video.clips import ClassInfo
 
 MEAN_STD = (0.5, 0.5, 0.5)
-PRESET = "S"
-MOMENTUM = 0.9
 
 
 def build_encoder(config: ModelConfig, classes: list[ClassInfo], augment: AugmentConfig) -> SefarEncoder:
@@ -54,7 +52,7 @@ def build_encoder(config: ModelConfig, classes: list[ClassInfo], augment: Augmen
 
 def network_shape(config: ModelConfig, weights: StartingWeights | None) -> ViTShape:
     """The shape that is asked for. Raises EncoderError where it contradicts the weights or itself."""
-    base = weights.shape if weights else PRESETS[config.preset or PRESET]
+    base = weights.shape if weights else PRESETS[str(config.preset_or_default)]
     given = {name: getattr(config, name) for name in ("patch_size", "dim", "depth", "heads")}
     for name, value in given.items():
         if weights and value is not None and value != getattr(base, name):
@@ -94,7 +92,7 @@ def build_optimizer(config: OptimConfig, model: SefarEncoder, fused: bool = Fals
         for (new, decayed), members in groups.items()
     ]
     if config.name == "sgd":
-        momentum = MOMENTUM if config.momentum is None else config.momentum
+        momentum = config.momentum_or_default or 0.0
         return torch.optim.SGD(
             parameters, config.learning_rate, momentum=momentum, nesterov=True, fused=fused
         )

@@ -83,6 +83,11 @@ class ModelConfig:
                 f"model.preset: the weights {self.weights!r} have a shape of their own; name one of the two"
             )
 
+    @property
+    def preset_or_default(self) -> str | None:
+        """The shape to start from; None where weights have one."""
+        return "S" if self.weights is None and self.preset is None else self.preset
+
 
 @dataclass(frozen=True)
 class OptimConfig:
@@ -114,6 +119,11 @@ class OptimConfig:
             raise EncoderError(
                 f"optim.momentum: {self.name} has no such option; leave it out, or choose optim.name sgd"
             )
+
+    @property
+    def momentum_or_default(self) -> float | None:
+        """Momentum of SGD; None for an optimizer that has none."""
+        return 0.9 if self.name == "sgd" and self.momentum is None else self.momentum
 
 
 @dataclass(frozen=True)
@@ -196,6 +206,9 @@ class TrainConfig:
 
 
 def as_json(config: TrainConfig) -> dict[str, Any]:
-    """All options as JSON has them, the recipe's with its defaults."""
+    """All options as JSON has them, with the defaults that depend on other options."""
     options = json.loads(json.dumps(asdict(config), default=str))
-    return {**options, "recipe": config.recipe.as_json()}
+    options["model"]["preset"] = config.model.preset_or_default
+    options["recipe"] = config.recipe.as_json()
+    options["optim"]["momentum"] = config.optim.momentum_or_default
+    return options

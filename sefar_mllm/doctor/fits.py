@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 
-from encoder.training.build import PRESET
 from encoder.training.config import TrainConfig
 from encoder.training.memory import training_memory
 from projector.base import ProjectorSpec
@@ -158,7 +157,7 @@ def check_encoder_fit(settings: Path, processes: int, device: str, memory: float
     if processes < 1:
         raise SefarMLLMError("doctor: processes must be at least 1")
     config = read_options(TrainConfig, settings)
-    name = config.model.weights or f"SeFAR-{config.model.preset or PRESET}"
+    name = config.model.weights or f"SeFAR-{config.model.preset_or_default}"
     helps = ["a larger --accumulate", "more GPUs"]
     if not config.model.gradient_checkpointing:
         helps.append("--model.gradient_checkpointing true")

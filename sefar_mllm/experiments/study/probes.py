@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from encoder.device import automatic_precision
+from encoder.device import automatic_precision, own_device
 from encoder.errors import EncoderError
 from encoder.loading.data import derive_seed, evaluation_batches, open_source
 from encoder.model.sefar import SefarEncoder
@@ -139,8 +139,7 @@ def _predictions(config: TrainConfig) -> int:
 def _network(folder: Path) -> SefarEncoder:
     """The teacher, or the student where the method has no teacher."""
     inside = folder / "teacher" if (folder / "teacher").is_dir() else folder / "student"
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return load_sefar(inside).eval().requires_grad_(False).to(device)
+    return load_sefar(inside).eval().requires_grad_(False).to(own_device())
 
 
 def _autocast(config: TrainConfig, device: torch.device) -> torch.autocast:
