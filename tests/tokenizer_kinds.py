@@ -13,6 +13,8 @@ from mllm_sources import CHAT_TEMPLATE, NAMES, QUESTION, tiny_causal, tiny_token
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from sefar_mllm.doctor.self_test import train_pieces
+
 TEXT = [*NAMES, QUESTION, "A. B. C. D. E. USER: ASSISTANT: Answer: system user assistant"]
 LLAMA = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True}
 INST_TEMPLATE = (
@@ -26,25 +28,8 @@ DATE_TEMPLATE = "Today is {{ strftime_now('%d %B %Y, %H:%M:%S.%f') }}.\n" + CHAT
 
 @cache
 def spm(kind: str = "bpe") -> bytes:
-    """A SentencePiece model of a few hundred pieces with bytes to fall back on, as Llama's."""
-    with TemporaryDirectory() as folder:
-        text = Path(folder) / "text.txt"
-        text.write_text("\n".join(TEXT * 20), encoding="utf-8")
-        sentencepiece.SentencePieceTrainer.train(
-            input=str(text),
-            model_prefix=f"{folder}/tokenizer",
-            vocab_size=330,
-            model_type=kind,
-            hard_vocab_limit=False,
-            byte_fallback=True,
-            unk_id=0,
-            bos_id=1,
-            eos_id=2,
-            pad_id=-1,
-            num_threads=1,
-            minloglevel=2,
-        )
-        return (Path(folder) / "tokenizer.model").read_bytes()
+    """A SentencePiece model of a few hundred pieces."""
+    return train_pieces(TEXT * 20, 330, kind)
 
 
 def llama(folder: Path, **settings: object) -> None:

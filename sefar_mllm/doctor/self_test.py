@@ -8,7 +8,7 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -35,6 +35,34 @@ QUESTIONS = 24
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<unk>"}
 
 
+def train_pieces(texts: Iterable[str], size: int, kind: str = "bpe") -> bytes:
+    """A SentencePiece model with bytes to fall back on, as Llama's.
+
+    Args:
+        texts: what it is trained on.
+        size: pieces, at most.
+        kind: ``bpe`` or ``unigram``.
+    """
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        vocab_size=size,
+        hard_vocab_limit=False,
+        model_type=kind,
+        byte_fallback=True,
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=-1,
+        num_threads=1,
+        minloglevel=2,
+    )
+    return model.getvalue()
+
+
 def small_vicuna(folder: Path, words: list[str]) -> Path:
     """A language model as Vicuna's repository ships it, two layers deep and narrow, with random weights.
 
@@ -49,20 +77,7 @@ def small_vicuna(folder: Path, words: list[str]) -> Path:
     from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
 
     folder.mkdir(parents=True)
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(words),
-        model_prefix=str(folder / "tokenizer"),
-        vocab_size=400,
-        hard_vocab_limit=False,
-        model_type="bpe",
-        byte_fallback=True,
-        unk_id=0,
-        bos_id=1,
-        eos_id=2,
-        pad_id=-1,
-        minloglevel=2,
-    )
-    (folder / "tokenizer.vocab").unlink()
+    (folder / "tokenizer.model").write_bytes(train_pieces(words, 400))
     tokenizer = {**SPECIAL, "tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "legacy": False}
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer), encoding="utf-8")
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))

