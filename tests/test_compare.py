@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import vision_models
 from encoder_videos import fading_frames, write_video
 from mllm_sources import easy_questions, question_file
 
 import sefar_mllm.experiments.compare
+from encoder.features.store import FeatureStore
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.experiments.compare import (
     TEXT_ONLY,
@@ -21,6 +23,7 @@ from sefar_mllm.experiments.compare import (
     finetuning,
     named_encoders,
     slug,
+    store,
 )
 from sefar_mllm.experiments.compare_table import PUBLISHED, published_rows
 from sefar_mllm.experiments.minigym import budget, finetuning_values
@@ -111,6 +114,19 @@ def test_started_again_it_does_nothing_twice(config, finished, monkeypatch, capl
         compare(replace(config, circular=False))
     with pytest.raises(AssertionError, match="run again"):  # a new encoder's steps are to be done
         compare(replace(config, encoders=[ENCODER, "other=efficientnet-lite0?image_size=32"]))
+
+
+def test_a_video_model_named_twice_has_two_rows(config, tmp_path):
+    """At the frames of all, and at as many as it was made for."""
+    spec = f"hf:{vision_models.saved(vision_models.vjepa2, tmp_path)}"
+    controls = dict.fromkeys(("text_only", "no_video", "other_video", "frame_orders", "circular"), False)
+    encoders = [f"Eight={spec}", f"Native={spec}?frames=native"]
+    twice = replace(config, encoders=encoders, output=tmp_path / "run", seeds=1, **controls)
+    compare(twice)
+    rows = read_results(twice.output / "results.json")
+    assert [row.encoder for row in rows if row.questions == rows[0].questions][:2] == ["Eight", "Native"]
+    stores = [FeatureStore.open(store(twice, name)) for name in ("Eight", "Native")]
+    assert [features.num_tokens for features in stores] == [4, 8]
 
 
 def test_names_of_encoders():

@@ -42,7 +42,8 @@ class CompareConfig:
     Attributes:
         encoders: visual encoders as ``extract-features`` names them, each with a name for the table if
             wanted: ``SeFAR=sefar:FOLDER``, ``efficientnet-lite0``, ``dinov2-s``, ``timm:NAME``,
-            ``hf:NAME-OR-FOLDER``.
+            ``hf:NAME-OR-FOLDER``. All see eight frames; a video model named with ``?frames=native`` sees as
+            many as it was made for, and may stand twice.
         output: folder of the comparison.
         train_questions: questions to fine-tune on; by default MiniGym's, rendered and built.
         questions: questions to answer, given together with train_questions and video_root.
