@@ -50,7 +50,7 @@ class CompareConfig:
         video_root: folder of the clips, ``<clip id>.mp4``.
         size: of MiniGym, and of the work done on it.
         data: folder of the rendered MiniGym; by default data/minigym/SIZE.
-        renderer: how MiniGym's gymnasts look: sticks or body.
+        renderer: how MiniGym's gymnasts look: body, or sticks, drawn in a third of the time.
         seeds: training seeds; accuracy is averaged over them.
         seed: the first of them, and that of MiniGym's videos and questions.
         finetune: settings of ``finetune`` by name, in place of those for MiniGym (or of the defaults, for
@@ -71,7 +71,7 @@ class CompareConfig:
     video_root: Path | None = None
     size: Size = "mini"
     data: Path | None = None
-    renderer: Renderer = "sticks"
+    renderer: Renderer = "body"
     seeds: int = 3
     seed: int = 0
     finetune: dict[str, Any] = field(default_factory=dict)

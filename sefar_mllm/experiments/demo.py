@@ -23,14 +23,14 @@ class DemoConfig:
         size: tiny (under 3 minutes on two cores), mini (under 15) or full (for a GPU).
         output: folder of the run; by default runs/demo, for other sizes than mini with the size's name.
         data: folder of the rendered videos; by default data/minigym/SIZE.
-        renderer: how the gymnasts look: sticks or body.
+        renderer: how the gymnasts look: body, or sticks, drawn in a third of the time.
         seed: everything follows from it.
     """
 
     size: Size = "mini"
     output: Path | None = None
     data: Path | None = None
-    renderer: Renderer = "sticks"
+    renderer: Renderer = "body"
     seed: int = 0
 
 

@@ -72,7 +72,7 @@ class StudyConfig(DataFiles):
         fraction: Share of the training clips that keep their label, where the study does not vary it.
         seeds: Number of seeds, from 0; each has its own label split.
         updates: Updates of every run, in place of the settings'.
-        renderer: How MiniGym's gymnasts look, where it is rendered here: sticks or body.
+        renderer: How MiniGym's gymnasts look where it is rendered here: body or sticks.
     """
 
     name: Names
@@ -83,7 +83,7 @@ class StudyConfig(DataFiles):
     fraction: float = 0.1
     seeds: int = 3
     updates: int | None = None
-    renderer: Renderer = "sticks"
+    renderer: Renderer = "body"
 
 
 def study(config: StudyConfig) -> dict[str, Any]:
