@@ -119,6 +119,9 @@ VERBS: dict[str, Verb] = {
     "score": Verb(
         "sefar_mllm.evaluation.score", "ScoreConfig", "score", "score answers made elsewhere", positional=True
     ),
+    "core-qa": Verb(
+        "sefar_mllm.evaluation.core", "CoreQAConfig", "core_qa", "a few questions that rank models as all do"
+    ),
     "ask": Verb(
         "sefar_mllm.inference.ask",
         "AskConfig",
