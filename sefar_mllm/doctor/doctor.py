@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import torch
 
+from encoder.device import own_device
 from encoder.files import write_json
-from encoder.loading.scan import scan_clips
+from encoder.loading.scan import ScanReport, scan_clips
 from encoder.video.elements import TemporalElements
 from sefar_mllm.doctor.fits import Fit, check_encoder_fit, check_fit
 from sefar_mllm.doctor.memory import Setup
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.model.language_model import Precision, resolve_dtype
 from sefar_mllm.model.lora import LoraOptions
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,40 @@ class DoctorConfig:
     self_test: bool = False
 
 
-def doctor(config: DoctorConfig) -> dict[str, Any]:
-    """Run the verb: examine, print, write the report.
+@dataclass(frozen=True)
+class DoctorReport:
+    """What was examined, each where it was asked for.
 
-    Returns:
-        The report as it is written: ``{"clips": …, "encoder_memory": …, "memory": …}`` as in
-        :class:`encoder.loading.scan.ScanReport` and :class:`sefar_mllm.doctor.fits.Fit`, each where it was
-        asked for.
+    Attributes:
+        clips: the clip lists.
+        encoder_memory: memory of the encoder's training.
+        memory: memory of the fine-tuning.
+    """
+
+    clips: ScanReport | None = None
+    encoder_memory: Fit | None = None
+    memory: Fit | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """The report as it is written."""
+        fits = {"encoder_memory": self.encoder_memory, "memory": self.memory}
+        clips = {} if self.clips is None else {"clips": asdict(self.clips)}
+        return {**clips, **{name: fit.as_json() for name, fit in fits.items() if fit}}
+
+    def complaints(self) -> list[str]:
+        """What would stop a training, and what would help."""
+        unusable = 0 if self.clips is None else self.clips.unusable
+        fits = [fit.complaint() for fit in (self.encoder_memory, self.memory) if fit and not fit.fits]
+        if not self.clips or not unusable:
+            return fits
+        return [
+            f"{unusable} of {self.clips.clips} clips cannot be used; mend them or take them out of the lists",
+            *fits,
+        ]
+
+
+def doctor(config: DoctorConfig) -> DoctorReport:
+    """Run the verb: examine, print, write the report. Returns it.
 
     Raises:
         SefarMLLMError: Something is found that would stop training; the report is written all the same.
@@ -92,52 +122,46 @@ def doctor(config: DoctorConfig) -> dict[str, Any]:
             self_test,  # everything, which the other examinations do without
         )
 
-        self_test(chosen_device(config))
+        self_test(str(own_device(config.device)))
     elif not config.clips and config.language_model is None and config.encoder is None:
         raise SefarMLLMError(
             "doctor: nothing to look at; give --clips, one or more clip lists, --encoder, --language-model "
             "or --self-test"
         )
-    report: dict[str, Any] = {}
-    complaints: list[str] = []
-    if config.clips:
-        elements = TemporalElements.parse(config.elements)
-        scan = scan_clips(config.clips, elements, config.video_root, config.reader, config.workers)
-        print(scan)
-        report["clips"] = asdict(scan)
-        if scan.unusable:
-            complaints.append(
-                f"{scan.unusable} of {scan.clips} clips cannot be used; "
-                "mend them or take them out of the lists"
-            )
-    fits = {}
-    if config.encoder is not None:
-        device = chosen_device(config)
-        fits["encoder_memory"] = check_encoder_fit(config.encoder, config.processes, device, config.memory)
-    if config.language_model is not None:
-        fits["memory"] = memory_fit(config, config.language_model)
-    for name, fit in fits.items():
-        print(fit)
-        report[name] = fit.as_json()
-        complaints += [fit.complaint()] if not fit.fits else []
+    report = DoctorReport(
+        clips=told(clip_scan(config)) if config.clips else None,
+        encoder_memory=told(encoder_fit(config, config.encoder)) if config.encoder else None,
+        memory=told(memory_fit(config, config.language_model)) if config.language_model is not None else None,
+    )
     if config.output is not None:
         config.output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(config.output, report)
-    if complaints:
+        write_json(config.output, report.as_json())
+    if complaints := report.complaints():
         raise SefarMLLMError("; ".join(complaints))
     return report
 
 
-def chosen_device(config: DoctorConfig) -> str:
-    """The device that is examined."""
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    return automatic if config.device == "auto" else config.device
+def told(part: T) -> T:
+    """Print a part of the report as soon as it is known. Returns it."""
+    print(part, flush=True)
+    return part
+
+
+def clip_scan(config: DoctorConfig) -> ScanReport:
+    """Every clip of the lists, decoded."""
+    elements = TemporalElements.parse(config.elements)
+    return scan_clips(config.clips, elements, config.video_root, config.reader, config.workers)
+
+
+def encoder_fit(config: DoctorConfig, settings: Path) -> Fit:
+    """The memory of the encoder's training that the options ``settings`` describe."""
+    return check_encoder_fit(settings, config.processes, str(own_device(config.device)), config.memory)
 
 
 def memory_fit(config: DoctorConfig, language_model: str) -> Fit:
     """The memory of the fine-tuning step that ``config`` describes."""
-    device = chosen_device(config)
-    on_gpu = torch.device(device).type == "cuda"
+    device = own_device(config.device)
+    on_gpu = device.type == "cuda"
     # A GPU that is planned for and not there multiplies in bfloat16, as all of the last years do.
     planned = config.precision == "auto" and on_gpu and not torch.cuda.is_available()
     setup = Setup(
@@ -149,4 +173,4 @@ def memory_fit(config: DoctorConfig, language_model: str) -> Fit:
         checkpointing=config.checkpointing,
         fused_attention=on_gpu,
     )
-    return check_fit(language_model, setup, config.projector, config.feature_dim, device, config.memory)
+    return check_fit(language_model, setup, config.projector, config.feature_dim, str(device), config.memory)

@@ -49,7 +49,7 @@ class Fit:
     device: str
     free: float | None
     helps: tuple[str, ...]
-    facts: dict[str, Any]
+    facts: dict[str, object]
 
     @property
     def needed(self) -> float:
@@ -74,7 +74,7 @@ class Fit:
             )
         return "\n".join(lines)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The same as JSON values, in bytes."""
         parts = {name: getattr(self.memory, name) for name in self.memory.__dataclass_fields__}
         totals = {"peak": self.memory.total, "needed": self.needed, "free": self.free, "fits": self.fits}

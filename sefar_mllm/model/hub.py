@@ -12,6 +12,7 @@ from typing import Any
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+from encoder.errors import first_line
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.model.manifest import CONFIG, MERGED, Manifest
 
@@ -120,7 +121,7 @@ def find_checkpoint(name: str | Path) -> Path:
     try:
         return Path(snapshot_download(text))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise SefarMLLMError(
-            f"checkpoint {text!r}: there is no such folder, and the Hub does not give it ({reason})"
+            f"checkpoint {text!r}: there is no such folder, and the Hub does not give it "
+            f"({first_line(error)})"
         ) from error

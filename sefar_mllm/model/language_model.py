@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from encoder.errors import EncoderError
+from encoder.errors import EncoderError, first_line
 from encoder.model.packaged import packaged_file
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.files import folder_written_whole
@@ -213,8 +213,8 @@ def nf4_config(dtype: torch.dtype) -> object:
 
 def unreadable(name: str, error: Exception) -> SefarMLLMError:
     """What to say when Transformers cannot load ``name``."""
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return SefarMLLMError(
-        f"language model {name!r} could not be loaded: {reason} (give a folder that holds a Transformers "
-        f"model, a name on the Hub that this machine can reach, or {EMBEDDED!r} for the embedded one)"
+        f"language model {name!r} could not be loaded: {first_line(error)} (give a folder that holds a "
+        "Transformers model, a name on the Hub that this machine can reach, or "
+        f"{EMBEDDED!r} for the embedded one)"
     )

@@ -9,6 +9,7 @@ from torch import nn
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PretrainedConfig, PreTrainedModel
 from transformers.integrations import is_deepspeed_zero3_enabled
 
+from encoder.errors import first_line
 from sefar_mllm.errors import SefarMLLMError
 
 TOKENS = 8  # of the sequences by which a model shows that it reads from left to right
@@ -93,6 +94,5 @@ def most_positions(causal: PreTrainedModel) -> int | None:
 
 
 def reason(error: Exception) -> str:
-    """An exception in one line."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no reason given'}"
+    """Kind and first line of an exception."""
+    return f"{type(error).__name__}: {first_line(error)}"
