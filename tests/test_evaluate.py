@@ -54,7 +54,7 @@ def permute(world: Path, order: str, places: list[int]) -> None:
 
 def configure(world: Path, output: Path, **changes) -> EvaluateConfig:
     base = EvaluateConfig(
-        world / "taught", world / "val.jsonl", output, world / "features", name="tiny", precision="fp32"
+        world / "val.jsonl", output, world / "taught", world / "features", name="tiny", precision="fp32"
     )
     return replace(base, **changes)
 

@@ -60,7 +60,7 @@ def test_training_and_scoring_see_the_same_features_in_float32(lesson, tmp_path,
     settings = {"features": tmp_path / "store", "precision": "bf16", "max_steps": 3, "video_dropout": 0.0}
     run = finetune(config(lesson, tmp_path / "run", align_steps=5, **settings))
     evaluate(
-        EvaluateConfig(run, lesson / "train.jsonl", tmp_path / "out", tmp_path / "store", precision="bf16")
+        EvaluateConfig(lesson / "train.jsonl", tmp_path / "out", run, tmp_path / "store", precision="bf16")
     )
     stacked = torch.stack([clip[0] for clip in clips.values()])
     mean = stacked.mean(0)
@@ -79,7 +79,7 @@ def test_half_precision_without_a_gpu_is_refused(lesson, tmp_path):
 
 def test_learns_the_classes_of_unseen_clips(lesson, taught, tmp_path):
     metrics = evaluate(
-        EvaluateConfig(taught, lesson / "val.jsonl", tmp_path, lesson / "features", precision="fp32")
+        EvaluateConfig(lesson / "val.jsonl", tmp_path, taught, lesson / "features", precision="fp32")
     )
     assert metrics.accuracy > 0.9
     losses = [row["loss"] for row in log(taught) if "loss" in row]
@@ -89,7 +89,7 @@ def test_learns_the_classes_of_unseen_clips(lesson, taught, tmp_path):
 def test_every_question_is_answered_and_counted(lesson, taught, tmp_path):
     output = tmp_path
     metrics = evaluate(
-        EvaluateConfig(taught, lesson / "val.jsonl", output, lesson / "features", precision="fp32")
+        EvaluateConfig(lesson / "val.jsonl", output, taught, lesson / "features", precision="fp32")
     )
     rows = [
         json.loads(line) for line in (output / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
@@ -140,7 +140,7 @@ def test_merged_is_unmerged(lesson, taught, tmp_path):
 
 def test_generated_answers_are_counted(lesson, taught, tmp_path):
     settings = EvaluateConfig(
-        taught, lesson / "val.jsonl", tmp_path, lesson / "features", score="generated", precision="fp32"
+        lesson / "val.jsonl", tmp_path, taught, lesson / "features", score="generated", precision="fp32"
     )
     metrics = evaluate(settings)
     rows = [
@@ -168,7 +168,7 @@ def test_parts_of_different_runs_are_refused(lesson, taught, tmp_path, part):
 def test_another_encoders_features_are_refused(lesson, taught, tmp_path):
     easy_store(tmp_path / "features", easy_questions(12, "val"), fingerprint="xyz")
     with pytest.raises(SefarMLLMError, match="another encoder"):
-        evaluate(EvaluateConfig(taught, lesson / "val.jsonl", tmp_path / "out", tmp_path / "features"))
+        evaluate(EvaluateConfig(lesson / "val.jsonl", tmp_path / "out", taught, tmp_path / "features"))
     assert not (tmp_path / "out").exists()
 
 

@@ -70,7 +70,7 @@ def test_four_bit(lesson, tmp_path):
     metrics = [
         evaluate(
             EvaluateConfig(
-                run, lesson / "train.jsonl", tmp_path / str(k), lesson / "features", precision="fp32"
+                lesson / "train.jsonl", tmp_path / str(k), run, lesson / "features", precision="fp32"
             )
         )
         for k in range(2)

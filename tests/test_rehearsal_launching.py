@@ -72,7 +72,7 @@ def assert_learned(run: Path, world: Path) -> None:
     moved = [tensor for name, tensor in load_file(run / ADAPTER_WEIGHTS).items() if "lora_B" in name]
     assert any(tensor.any() for tensor in moved)
     features, questions = world / "features", world / "questions.jsonl"
-    metrics = evaluate(EvaluateConfig(run, questions, run / "answers", features, device="cpu"))
+    metrics = evaluate(EvaluateConfig(questions, run / "answers", run, features, device="cpu"))
     assert metrics.n == 32
 
 

@@ -235,7 +235,7 @@ def test_validation_in_training_is_the_evaluation(answer, tmp_path):
     )
     run = finetune(teach)
     followed = [row["eval_accuracy"] for row in log(run) if "eval_accuracy" in row]
-    asked = EvaluateConfig(run, teach.questions, tmp_path / "out", tmp_path / "features", precision="fp32")
+    asked = EvaluateConfig(teach.questions, tmp_path / "out", run, tmp_path / "features", precision="fp32")
     assert evaluate(replace(asked, batch_size=7, generate=True)).accuracy == pytest.approx(followed[-1])
 
 

@@ -200,7 +200,7 @@ def steps(folder: Path, device: str, quantization: str) -> Iterator[tuple[str, C
 
     yield f"fine-tune, {quantization}, bf16, activation checkpointing", lambda: tune(2)
     answers = EvaluateConfig(
-        run, few["val"], folder / "answers", features, no_video=True, generate=True, device=device
+        few["val"], folder / "answers", run, features, no_video=True, generate=True, device=device
     )
     yield "answer, with and without video", lambda: evaluate(answers)
     yield "merge", lambda: merge(MergeConfig(run, folder / "merged"))

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from encoder.features.store import FeatureStore
 from gym_qa.questions.questions import Question
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.inference.prediction import Answer
-from sefar_mllm.inference.respondent import Respondent
+from sefar_mllm.inference.respondent import Predictor
 
 ONE_ORDER = "the prompt does not list the options: their order changes nothing"
 
@@ -34,9 +34,9 @@ class ControlInput:
         seed: of what a control draws.
     """
 
-    respondent: Respondent
+    respondent: Predictor
     questions: Sequence[Question]
-    stores: Mapping[str, FeatureStore]
+    stores: Mapping[str, Any]
     answers: Sequence[Answer]
     seed: int
 
@@ -206,5 +206,7 @@ CONTROLS: dict[str, Control] = {
     "other-video": Control("another clip's video", ask_about_other_clips, check=partial(other_clips, seed=0)),
     "shuffled": Control("frames shuffled", partial(ask_with_frames, "shuffled"), "shuffled", sees_video=True),
     "reversed": Control("frames reversed", partial(ask_with_frames, "reversed"), "reversed", sees_video=True),
+    "blank": Control("blank video", partial(ask_with_frames, "blank"), "blank"),
+    "one-frame": Control("one frame", partial(ask_with_frames, "one-frame"), "one-frame", sees_video=True),
     "circular": Control("right in every order of options", ask_in_every_order, "", sees_video=True),
 }

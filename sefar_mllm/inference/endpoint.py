@@ -100,8 +100,8 @@ class Endpoint:
         self._key = os.environ.get(self.config.key_variable) or NO_KEY
         if self._key == NO_KEY and base_url is None:
             raise SefarMLLMError(
-                f"model 'openai:{model}': the environment variable {self.config.key_variable} is not set; put "
-                "the key into it, or name another (endpoint.key_variable) or a server of your own (base_url)"
+                f"model 'openai:{model}': the environment variable {self.config.key_variable} is not set; "
+                "put the key into it, or name another (endpoint.key_variable) or your own server (base_url)"
             )
         self._client = self._openai.OpenAI(
             api_key=self._key, base_url=base_url, timeout=self.config.timeout, max_retries=0
@@ -123,8 +123,8 @@ class Endpoint:
         """Ask until there is an answer.
 
         Returns:
-            ``reply``, ``finish`` (why it ended), ``tokens_in``, ``tokens_out``; and ``letters``, log p of each
-            option's letter as first token, where the server gives it.
+            ``reply``, ``finish`` (why it ended), ``tokens_in``, ``tokens_out``; and ``letters``, log p of
+            each option's letter as first token, where the server gives it.
 
         Raises:
             SefarMLLMError: when the server refuses the request, or has failed for as often as may be.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 
@@ -17,6 +18,22 @@ from sefar_mllm.inference.prediction import Prediction
 from sefar_mllm.inference.score_rules import SCORE_RULES, Scores, choose
 from sefar_mllm.model.features import Features
 from sefar_mllm.model.mllm import SefarMLLM
+
+
+class Predictor(Protocol):
+    """Who answers a list of questions: a fine-tuned model, a whole one, or one behind a server."""
+
+    @property
+    def order_matters(self) -> bool:
+        """Whether the order of the options can change anything."""
+
+    def without_video(self) -> Predictor:
+        """The same for prompts without video."""
+
+    def predict(
+        self, questions: Sequence[Question], store: Any, clips: Mapping[str, str] | None = None
+    ) -> Sequence[Prediction]:
+        """The answer to every question, in their order, on every process; see `Respondent.predict`."""
 
 
 @dataclass(frozen=True)
