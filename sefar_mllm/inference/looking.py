@@ -21,7 +21,7 @@ from sefar_mllm.inference.footage import Footage, Shot
 from sefar_mllm.inference.journal import Journal, Record
 from sefar_mllm.inference.multimodal_answers import Answerer
 from sefar_mllm.inference.prediction import Prediction
-from sefar_mllm.inference.score_rules import Scores
+from sefar_mllm.inference.score_rules import Scores, choose
 
 
 @dataclass(frozen=True)
@@ -149,11 +149,10 @@ def predicted(
 ) -> Prediction:
     """The answer of a reply, with the probabilities of the letters beside it."""
     choice = read_answer(reply, question.options)
-    odds = [math.exp(value) if value > -math.inf else 0.0 for value in scores.get("letter", ())]
-    total = sum(odds)
+    likeliest, probabilities = choose(scores["letter"]) if scores else (None, [])
     return Prediction(
         choice=choice,
-        probabilities=tuple(value / total for value in odds) if total else (),
+        probabilities=() if likeliest is None else tuple(probabilities),
         question=question,
         scores=scores,
         shown=clips[question.video] if clips else "",

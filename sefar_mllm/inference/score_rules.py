@@ -106,9 +106,12 @@ def deciding_rule(prompt: PromptConfig, with_video: bool, name: str = "auto") ->
 
 
 def choose(scores: Sequence[float]) -> tuple[int | None, list[float]]:
-    """The option of the highest score (none where a score is not a number) and the softmax of the scores."""
+    """The option of the highest score and the softmax of the scores; none where one is not a number.
+
+    Minus infinity, of an option that cannot be, is one, unless all are.
+    """
     values = torch.tensor(scores, dtype=torch.float64)
-    if not bool(values.isfinite().all()):
+    if bool(values.isnan().any()) or not bool(values.max().isfinite()):
         return None, [float("nan")] * len(scores)
     probabilities: Tensor = values.softmax(0)
     return int(values.argmax()), probabilities.tolist()
