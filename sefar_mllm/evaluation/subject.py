@@ -12,7 +12,7 @@ from encoder.video.clips import Clip, read_clips
 from gym_qa.questions.questions import Question
 from sefar_mllm.errors import SefarMLLMError
 from sefar_mllm.evaluation.config import EvaluateConfig
-from sefar_mllm.inference.ask import find_clips
+from sefar_mllm.inference.clip_finder import find_clips
 from sefar_mllm.inference.endpoint import Endpoint
 from sefar_mllm.inference.footage import Footage, Showing
 from sefar_mllm.inference.looking import EndpointRespondent, WholeRespondent
@@ -97,17 +97,19 @@ def clips_of(config: EvaluateConfig, questions: Sequence[Question]) -> dict[str,
     Raises:
         SefarMLLMError: for questions without a clip.
     """
-    if not config.clips:
-        if config.video_root is None:
-            raise SefarMLLMError(f"model {config.model!r}: looks at videos; name their folder, video_root")
-        found = find_clips(list(questions), config.video_root, config.questions)
-        return {question.video: clip for question, clip in found}
-    clips = {clip.id: clip for path in config.clips for clip in read_clips(path, config.video_root)}
-    missing = sorted({question.video for question in questions} - clips.keys())
-    if missing:
+    names = {question.video for question in questions}
+    if config.clips:
+        clips = {clip.id: clip for path in config.clips for clip in read_clips(path, config.video_root)}
+        place = ", ".join(map(str, config.clips))
+    elif config.video_root is None or not config.video_root.is_dir():
+        raise SefarMLLMError(f"video_root {config.video_root}: expected the folder of the videos to look at")
+    else:
+        clips, place = find_clips(config.video_root, names), str(config.video_root)
+    if missing := sorted(names - clips.keys()):
         raise SefarMLLMError(
-            f"{', '.join(map(str, config.clips))}: no clip of {len(missing)} that {config.questions} asks "
-            f"about ({', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}); name the list that has them"
+            f"{place}: no clip of {len(missing)} that {config.questions} asks about "
+            f"({', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}); expected a video of each one's "
+            "name, or its line in a clip list"
         )
     return clips
 

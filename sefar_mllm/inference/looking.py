@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,6 +15,7 @@ from tqdm import tqdm
 from encoder.processes.group import ALONE, Processes
 from gym_qa.questions.questions import Question
 from gym_qa.questions.reply import read_answer
+from sefar_mllm.files import write_json
 from sefar_mllm.inference.endpoint import Endpoint
 from sefar_mllm.inference.footage import Footage, Shot
 from sefar_mllm.inference.journal import Journal, Record
@@ -130,7 +130,7 @@ class EndpointRespondent:
     def write_usage(self, path: Path) -> None:
         """Write `usage` and say it in a line."""
         usage = self.usage()
-        path.write_text(json.dumps(usage, indent=1) + "\n", encoding="utf-8")
+        write_json(path, usage)
         cost = "" if usage["cost"] is None else f", cost {usage['cost']:.2f}"
         print(
             f"{usage['requests']} requests, {usage['asked_now']} of them now; {usage['tokens_in']} tokens "
