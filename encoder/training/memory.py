@@ -114,8 +114,8 @@ def _up(length: int) -> int:
 
 def network_size(model: ModelConfig) -> tuple[ViTShape, int]:
     """Shape of the network that ``model`` describes, and its number of weights; none are fetched."""
-    weights = load_starting_weights(model.weights, pretrained=False) if model.weights else None
-    shape = network_shape(model, weights)
     with torch.device("meta"):
+        weights = load_starting_weights(model.weights, pretrained=False) if model.weights else None
+        shape = network_shape(model, weights)
         network = SefarEncoder(CLASSES, asdict(shape), model.elements)
     return shape, sum(p.numel() for p in network.parameters())
