@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 LONGEST = ("test_gym_qa_verbs", "test_rehearsal", "test_mllm_families", "test_encoder_memory", "test_memory")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """For pytest-xdist's ``--dist loadgroup``: one worker has a file's tests, and one those of all files that
     start processes, so that the server of `processes.py` is needed once."""

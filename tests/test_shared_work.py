@@ -19,7 +19,7 @@ from gym_qa.questions.questions import Question, read_questions
 from sefar_mllm.cli import main
 from sefar_mllm.finetuning.beginning import drawn
 
-CLIPS = 7
+CLIPS = 5
 TIMES = {"seconds", "timings", "output", "checkpoint", "features", "encoder", "options", "settings"}
 
 
@@ -34,7 +34,7 @@ def world(tmp_path_factory, language_model) -> Path:
     write_direction_set(folder / "clips", CLIPS, "clip")
     asked = [
         Question(f"q{number}", f"clip{number % CLIPS}", q.question, q.options, q.answer, q.label)
-        for number, q in enumerate(easy_questions(2 * CLIPS + 3))
+        for number, q in enumerate(easy_questions(2 * CLIPS + 1))
     ]
     question_file(folder / "questions.jsonl", asked)
     (folder / "lm").symlink_to(language_model)
