@@ -4,7 +4,7 @@ OLDEST ?= .venv-oldest
 SIZE ?= mini
 CLIENTS ?= .venv-clients
 BIN := $(VENV)/bin
-SPREAD := -n 2 --dist loadgroup --no-loadscope-reorder
+SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test test-slow test-oldest rehearse lint clean help

@@ -9,25 +9,36 @@ import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-#: Files that take longest, so that no worker is left with one of them at the end.
-LONGEST = ("test_gym_qa_verbs", "test_rehearsal", "test_mllm_families", "test_encoder_memory", "test_memory")
+#: Files whose tests start processes. pytest-xdist gives them to one worker, so that the server of
+#: `processes.py` is needed once, and begins with them; then come those that take longest, so that none is
+#: left over at the end.
+STARTING = ("shared_work", "mllm_sharded", "encoder_training", "encoder_gradients", "frame_cache", "examples")
+LONGEST = ("gym_qa_verbs", "rehearsal", "mllm_families", "memory", "gym_qa_matching", "encoder_on_cuda")
+ORDER = {f"test_{name}.py": place for place, name in enumerate((*STARTING, *LONGEST))}
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """For pytest-xdist's ``--dist loadgroup``: one worker has a file's tests, and one those of all files that
-    start processes, so that the server of `processes.py` is needed once."""
-    if not hasattr(config, "workerinput"):
-        return
-    for item in items:
-        group = "processes" if hasattr(item.module, "Launch") else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: not hasattr(item.module, "Launch") and 1 + (item.path.stem not in LONGEST))
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: ORDER.get(item.path.name, len(ORDER)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            starting = ORDER.get(Path(file).name, len(ORDER)) < len(STARTING)
+            return "those that start processes" if starting else file
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
