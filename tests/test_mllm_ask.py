@@ -90,12 +90,12 @@ def test_five_lines_of_python_answer_as_the_evaluation_does(world, tmp_path):
 def test_the_frames_looked_at_are_the_middles_of_the_clip(world, tmp_path):
     video = write_video(tmp_path / "count.mp4", counting_frames(40), fps=20)
     qa = VideoQA.from_pretrained(world / "model")
-    seen = qa.ask(video, QUESTION, OPTIONS).seen
+    clip = qa.ask(video, QUESTION, OPTIONS).clip
     middles = [5 * i + 2 for i in range(8)]
-    assert seen.seconds == pytest.approx([i / 20 for i in middles])
-    greys = seen.frames.mean((1, 2, 3))
+    assert clip.seconds == pytest.approx([i / 20 for i in middles])
+    greys = clip.frames.mean((1, 2, 3))
     assert greys == pytest.approx([20 + 4 * i for i in middles], abs=2)
-    part = qa.ask(video, QUESTION, OPTIONS, start=1.0, end=1.8).seen
+    part = qa.ask(video, QUESTION, OPTIONS, start=1.0, end=1.8).clip
     assert part.seconds == pytest.approx([1.0 + (2 * i + 1) / 20 for i in range(8)])
     assert part.frames.mean((1, 2, 3)) == pytest.approx([20 + 4 * (21 + 2 * i) for i in range(8)], abs=2)
 

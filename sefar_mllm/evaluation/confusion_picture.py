@@ -63,13 +63,13 @@ def _mark_groups(ax: Any, groups: Sequence[tuple[str | None, int | None]]) -> No
     middles: dict[float, str] = {}
     for event, members in groupby(groups, key=lambda group: group[0]):
         inside = list(members)
-        place = start
+        end = start
         for _, of_set in groupby(inside):
-            place += len(list(of_set))
-            width = 1.2 if place == start + len(inside) else 0.4
-            if place < len(groups):
-                ax.axhline(place - 0.5, color="0.5", linewidth=width)
-                ax.axvline(place - 0.5, color="0.5", linewidth=width)
+            end += len(list(of_set))
+            width = 1.2 if end == start + len(inside) else 0.4
+            if end < len(groups):
+                ax.axhline(end - 0.5, color="0.5", linewidth=width)
+                ax.axvline(end - 0.5, color="0.5", linewidth=width)
         middles[start + len(inside) / 2 - 0.5] = event or ""
         start += len(inside)
     ax.set_xticks(list(middles), list(middles.values()), fontsize=8)

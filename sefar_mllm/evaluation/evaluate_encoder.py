@@ -151,11 +151,11 @@ class EncoderResults:
     def __str__(self) -> str:
         """The headline accuracies in per cent, one line a network."""
         lines = []
-        for name, found in self.networks.items():
-            parts = f"top-1 {found.top1}, top-5 {found.top5}, mean of classes {found.mean_class}"
+        for name, measured in self.networks.items():
+            parts = f"top-1 {measured.top1}, top-5 {measured.top5}, mean of classes {measured.mean_class}"
             lines.append(f"{name}: {parts} % of {self.n} clips (95 % interval)")
-            if found.events:
-                groups = (f"{group.key} {percent(group.accuracy)}" for group in found.events)
+            if measured.events:
+                groups = (f"{group.key} {percent(group.accuracy)}" for group in measured.events)
                 lines.append(f"  by event: {', '.join(groups)}")
         return "\n".join(lines)
 

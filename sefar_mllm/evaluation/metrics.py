@@ -238,13 +238,13 @@ class AnswerSet:
 
     def groups(self, question_set: QuestionSet) -> dict[str, list[GroupAccuracy]]:
         """Accuracy of every group of every grouping; over several seeds, their mean."""
-        runs, found = self.right(question_set), {}
+        runs, groups = self.right(question_set), {}
         for title, keys in question_set.groups().items():
             by_run = [accuracy_by(run, keys) for run in runs]
-            found[title] = (
+            groups[title] = (
                 by_run[0] if len(runs) == 1 else [mean_group(same) for same in zip(*by_run, strict=True)]
             )
-        return found
+        return groups
 
 
 def mean_group(runs: Sequence[GroupAccuracy]) -> GroupAccuracy:

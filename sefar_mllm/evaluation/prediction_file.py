@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any
 
 from gym_qa.files import parse_json
 from gym_qa.questions.questions import Question
@@ -64,12 +63,10 @@ def read_answer_file(path: Path, questions: Sequence[Question]) -> AnswerFile:
     by_order = names is None
     if names is None:
         names = list(known)
-        for (place, row), question in zip(rows, questions, strict=True):
-            _check_order(place, row, question)
+        for row, question in zip(rows, questions, strict=True):
+            _check_order(row, question)
     answers = {
-        name: _answer(place, row, known[name])
-        for name, (place, row) in zip(names, rows, strict=True)
-        if name in known
+        name: _answer(row, known[name]) for name, row in zip(names, rows, strict=True) if name in known
     }
     _check(path, list(known), names)
     return AnswerFile([answers[question.id] for question in questions], by_order)
@@ -79,54 +76,50 @@ def _names(path: Path, rows: Sequence[Row], questions: Sequence[Question]) -> li
     """The id of the question that each row answers; None where the rows are to be taken in order."""
     known = {question.id for question in questions}
     # LLaVA's question_id is whatever the question file that it was given called so.
-    keys = ["id"] + ["question_id"] * any(str(row.get("question_id")) in known for _, row in rows)
-    names = [_name(row, keys, questions) for _, row in rows]
+    keys = ["id"] + ["question_id"] * any(str(row.cells.get("question_id")) in known for row in rows)
+    names = [_name(row.cells, keys, questions) for row in rows]
     if rows and not any(names) and len(rows) == len(questions):
         return None
-    found = []
-    for name, (place, _) in zip(names, rows, strict=True):
+    ids = []
+    for name, row in zip(names, rows, strict=True):
         if name is None:
             count = "" if any(names) else f", and {len(rows)} rows for {len(questions)} questions"
-            raise SefarMLLMError(f"{place}: no id{count}; {EXPECTED}")
-        found.append(name)
-    return found
+            raise SefarMLLMError(f"{row.place}: no id{count}; {EXPECTED}")
+        ids.append(name)
+    return ids
 
 
-def _name(row: dict[str, Any], keys: Sequence[str], questions: Sequence[Question]) -> str | None:
+def _name(cells: Mapping[str, object], keys: Sequence[str], questions: Sequence[Question]) -> str | None:
     for key in keys:
-        if row.get(key) not in (None, ""):
-            return str(row[key])
+        if cells.get(key) not in (None, ""):
+            return str(cells[key])
     for key in ROW_NUMBERS:
-        number = str(row.get(key, ""))
+        number = str(cells.get(key, ""))
         if number.isascii() and number.isdigit():
             return questions[int(number)].id if int(number) < len(questions) else f"{key} {number}"
     return None
 
 
-def _check_order(place: str, row: dict[str, Any], question: Question) -> None:
+def _check_order(row: Row, question: Question) -> None:
     """Refuse a row that repeats another right answer than that of the question whose turn it is."""
     for key in RIGHT:
-        right = read_answer(str(row.get(key, "")), question.options)
+        right = read_answer(str(row.cells.get(key, "")), question.options)
         if right not in (None, question.answer):
             raise SefarMLLMError(
-                f"{place}, key {key!r}: the right answer is {row[key]!r} there, but "
+                f"{row.place}, key {key!r}: the right answer is {row.cells[key]!r} there, but "
                 f"{ascii_uppercase[question.answer]} in question {question.id}, whose turn it is: other "
                 "questions or another order; name the question file that was answered"
             )
 
 
-def _answer(place: str, row: dict[str, Any], question: Question) -> Answer:
-    options = question.options
-    if "choice" in row:
-        probabilities = row.get("probabilities") or ()
-        if isinstance(probabilities, str):
-            probabilities = parse_json(probabilities, f"{place}, key 'probabilities'")
-        if probabilities and len(probabilities) != len(options):
-            raise SefarMLLMError(
-                f"{place}, key 'probabilities': expected {len(options)} of them, got {len(probabilities)}"
-            )
-        return Answer(_choice(place, row["choice"], len(options)), tuple(map(float, probabilities)))
-    reply = next((row[key] for key in REPLIES if row.get(key) is not None), None)
+def _answer(row: Row, question: Question) -> Answer:
+    place, cells, options = row.place, row.cells, question.options
+    if "choice" in cells:
+        return Answer(
+            _choice(place, cells["choice"], len(options)),
+            _probabilities(f"{place}, key 'probabilities'", cells.get("probabilities"), len(options)),
+        )
+    reply = next((cells[key] for key in REPLIES if cells.get(key) is not None), None)
     while isinstance(reply, list) and len(reply) == 1:
         reply = reply[0]
     if reply is None:
@@ -134,7 +127,19 @@ def _answer(place: str, row: dict[str, Any], question: Question) -> Answer:
     return Answer(read_answer(str(reply), options))
 
 
-def _choice(place: str, value: Any, options: int) -> int | None:
+def _probabilities(place: str, value: object, options: int) -> tuple[float, ...]:
+    """Probabilities as JSON, or as JSON in the text of a table; empty where there are none."""
+    values = parse_json(value, place) if isinstance(value, str) and value else value or ()
+    try:
+        probabilities = tuple(map(float, values))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise SefarMLLMError(f"{place}: expected a list of numbers, got {value!r:.80}") from None
+    if probabilities and len(probabilities) != options:
+        raise SefarMLLMError(f"{place}: expected {options} of them, got {len(probabilities)}")
+    return probabilities
+
+
+def _choice(place: str, value: object, options: int) -> int | None:
     """A choice as JSON or as text of a table: an index, a letter, or nothing."""
     text = "" if value is None else str(value).strip()
     if text.lower() in UNREAD:

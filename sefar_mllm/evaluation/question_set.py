@@ -88,20 +88,20 @@ class QuestionSet:
 
     def groups(self) -> dict[str, list[str]]:
         """Title of each grouping that tells questions apart → the group of each question."""
-        found = {
+        groups = {
             title: [key(question) or UNKNOWN for question in self.questions]
             for title, key in GROUPINGS.items()
         }
-        return {title: keys for title, keys in found.items() if len(set(keys)) > 1}
+        return {title: keys for title, keys in groups.items() if len(set(keys)) > 1}
 
     def model_free_rows(self) -> list[ResultRow]:
         """Chance, majority letter, commonest labelled class and event oracle, as far as they can be had."""
         classes = self.file.parent / "classes.json"
         known = read_classes(classes) if classes.is_file() else None
         counts, training = load_labelled(self.labelled, known) if self.labelled else (None, None)
-        found = audit(self.questions, counts, known, training, MODEL_FREE)
+        audited = audit(self.questions, counts, known, training, MODEL_FREE)
         rows = []
-        for score in map(found.score, MODEL_FREE):
+        for score in map(audited.score, MODEL_FREE):
             if score.accuracy is None:
                 continue
             low, high, pairs = score.ci_low, score.ci_high, score.pair_accuracy
@@ -132,10 +132,10 @@ def source_of(question: Question) -> str:
 
 def _attribute(name: str) -> Callable[[Question], str]:
     def key(question: Question) -> str:
-        found = parse_attributes(question.options[question.answer])
-        if found is None:
+        attributes = parse_attributes(question.options[question.answer])
+        if attributes is None:
             return ""
-        value = getattr(found, name)
+        value = getattr(attributes, name)
         return f"{value:g}" if isinstance(value, float | int) else value or "none"
 
     return key

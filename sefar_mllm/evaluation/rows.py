@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gym_qa.exports.spreadsheet import read_xlsx
 from gym_qa.files import parse_json, read_json_lines, read_text
@@ -17,11 +17,22 @@ EXPECTED = (
     "ms-swift's 'response', LLaVA's 'text' or 'pred')"
 )
 
-Row = tuple[str, dict[str, Any]]  # what an error calls the row's place, and the row
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a file.
+
+    Attributes:
+        place: what an error calls it.
+        cells: by the names of their columns, or keys.
+    """
+
+    place: str
+    cells: dict[str, object]
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The file's rows, each with its place.
+    """The file's rows.
 
     Raises:
         SefarMLLMError: for what is no table or list of rows.
@@ -29,24 +40,26 @@ def read_rows(path: Path) -> list[Row]:
     """
     kind = path.suffix.lower()
     if kind == ".xlsx":
-        return [(f"{path}, row {number}", dict(row)) for number, row in enumerate(_spreadsheet(path), 1)]
+        return [Row(f"{path}, row {number}", dict(row)) for number, row in enumerate(_spreadsheet(path), 1)]
     if kind in (".csv", ".tsv"):
         reader = csv.DictReader(io.StringIO(read_text(path)), delimiter="," if kind == ".csv" else "\t")
         try:
             # Row numbers, not lines: a quoted reply may hold line breaks.
-            return [(f"{path}, row {number}", dict(row)) for number, row in enumerate(reader, 1)]
+            return [Row(f"{path}, row {number}", dict(row)) for number, row in enumerate(reader, 1)]
         except csv.Error as error:
             raise SefarMLLMError(f"{path}: not {kind[1:].upper()} ({error}); {EXPECTED}") from None
     # LLaVA-NeXT calls its JSON lines .json, others a list .jsonl: the first character tells.
     text = read_text(path)
     if text.lstrip().startswith("["):
-        found = [(f"{path}, row {number}", row) for number, row in enumerate(parse_json(text, str(path)), 1)]
+        rows = [
+            Row(f"{path}, row {number}", row) for number, row in enumerate(parse_json(text, str(path)), 1)
+        ]
     else:
-        found = [(f"{path}, line {line}", row) for line, row in read_json_lines(path)]
-    for place, row in found:
-        if not isinstance(row, dict):
-            raise SefarMLLMError(f"{place}: got {type(row).__name__}; {EXPECTED}")
-    return found
+        rows = [Row(f"{path}, line {line}", row) for line, row in read_json_lines(path)]
+    for row in rows:
+        if not isinstance(row.cells, dict):
+            raise SefarMLLMError(f"{row.place}: got {type(row.cells).__name__}; {EXPECTED}")
+    return rows
 
 
 def _spreadsheet(path: Path) -> list[dict[str, str]]:

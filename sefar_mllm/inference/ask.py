@@ -77,9 +77,9 @@ def ask_verb(config: AskConfig) -> None:
     file = Path(config.question) if config.question.endswith(".jsonl") else None
     if file is None:
         span = config.start, config.end, config.rate
-        asked = [question_about(config.video, config.question, config.options, *span)]
+        questions = [question_about(config.video, config.question, config.options, *span)]
     else:
-        asked = with_clips(questions_of(config, file), config.video, file, config.rate)
+        questions = with_clips(questions_of(config, file), config.video, file, config.rate)
     if file is None and launched() > 1:
         raise SefarMLLMError(
             f"{launched()} processes were launched for one question; start it without a launcher"
@@ -88,10 +88,10 @@ def ask_verb(config: AskConfig) -> None:
     dtype = resolve_dtype(config.precision, processes.device)
     qa = VideoQA.from_pretrained(config.checkpoint, config.encoder, dtype, processes.device)
     if file is not None:
-        answer_file(config, qa, asked, processes)
+        answer_file(config, qa, questions, processes)
         return
-    answer = qa.answer(asked)[0]
-    strip = answer.save_strip(config.output / f"{asked[0][1].id}.png")
+    answer = qa.answer(questions)[0]
+    strip = answer.save_strip(config.output / f"{questions[0][1].id}.png")
     print(answer.text)
     width = max(map(len, answer.options), default=0)
     for option, probability in zip(answer.options, answer.probabilities, strict=True):
@@ -139,7 +139,7 @@ def with_clips(
 def answer_file(
     config: AskConfig,
     qa: VideoQA,
-    asked: list[tuple[Question, Clip]],
+    questions_and_clips: list[tuple[Question, Clip]],
     processes: Processes,
 ) -> None:
     """Answer a file's questions batch by batch; a line of answers.jsonl and a picture for each.
@@ -147,7 +147,10 @@ def answer_file(
     Several processes share the batches; the first writes the lines.
     """
     config.output.mkdir(parents=True, exist_ok=True)
-    batches = [asked[start : start + config.batch_size] for start in range(0, len(asked), config.batch_size)]
+    size = config.batch_size
+    batches = [
+        questions_and_clips[start : start + size] for start in range(0, len(questions_and_clips), size)
+    ]
     shown: dict[str, int] = {}  # the batch that draws each clip's picture
     for number, batch in enumerate(batches):
         for question, _ in batch:

@@ -89,7 +89,7 @@ def write(
             new = causal.generate(**inputs, attention_mask=mask, generation_config=settings)
         return cast(list[list[int]], new.tolist())
     views: Sequence[Tensor | None] = [None] * len(prompts) if features is None else features.split(1)
-    return [write_by_full_passes(model, *one, new_tokens) for one in zip(prompts, views, strict=True)]
+    return [write_by_full_passes(model, *pair, new_tokens) for pair in zip(prompts, views, strict=True)]
 
 
 def write_by_full_passes(

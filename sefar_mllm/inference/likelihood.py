@@ -81,11 +81,10 @@ def together(
     )
     inputs["position_ids"] = torch.tensor([tree.positions(len(prompt))], device=device)
     chosen = torch.arange(len(prompt) + len(tree.tokens), device=device)[None] >= len(prompt) - 1
-    found = model.logits(chosen, exact=True, **inputs).log_softmax(
-        -1
-    )  # row 0 is the root, row 1 + k the node k
+    # Row 0 is the root, row 1 + k the node k.
+    rows = model.logits(chosen, exact=True, **inputs).log_softmax(-1)
     return [
-        found[torch.tensor(path, device=device) + 1, torch.tensor(list(tokens), device=device)]
+        rows[torch.tensor(path, device=device) + 1, torch.tensor(list(tokens), device=device)]
         for path, tokens in zip(tree.paths, candidates, strict=True)
     ]
 
@@ -205,13 +204,13 @@ def settle_frequencies(causal: PreTrainedModel, length: int) -> None:
 
 def stretched(causal: PreTrainedModel) -> list[tuple[nn.Module, str | None]]:
     """Rotary embeddings with dynamic scaling, each with its kind of layer where there are several."""
-    found = []
+    layers = []
     for part in causal.modules():
         kinds = getattr(part, "rope_type", None)
         for layer, kind in kinds.items() if isinstance(kinds, dict) else [(None, kinds)]:
             if isinstance(kind, str) and "dynamic" in kind:
-                found.append((part, layer))
-    return found
+                layers.append((part, layer))
+    return layers
 
 
 def working_dtype(model: SefarMLLM) -> torch.dtype:

@@ -85,7 +85,7 @@ def score_questions(
     encoded = [encode_question(model, question, with_video) for question in questions]
     check_passes(model, max((row.length for row in encoded), default=0))
     mine = processes.mine(processes.padded(range(len(encoded))))
-    found: list[list[float]] = []
+    own: list[list[float]] = []
     for start in tqdm(range(0, len(mine), batch_size), desc="questions", disable=not progress):
         batch = mine[start : start + batch_size]
         features = None
@@ -95,8 +95,8 @@ def score_questions(
             features = first_views(store, shown, model.standardize)
         rows = [encoded[number] for number in batch]
         candidates = [(*row.letters, *row.texts) for row in rows]
-        found += log_likelihoods(model, [row.prompt for row in rows], candidates, features)
-    likelihoods = processes.gather(found)[: len(encoded)]
+        own += log_likelihoods(model, [row.prompt for row in rows], candidates, features)
+    likelihoods = processes.gather(own)[: len(encoded)]
     blind = blind_likelihoods(model, encoded, batch_size, progress, processes) if pmi and with_video else {}
     model.train(was_training)
     return [
@@ -130,12 +130,13 @@ def blind_likelihoods(
             for texts in ([row.texts] if listed else [(text,) for text in row.texts])
         )
     )
-    mine, found = processes.mine(processes.padded(work)), []
+    mine = processes.mine(processes.padded(work))
+    own: list[list[float]] = []
     for start in tqdm(range(0, len(mine), batch_size), desc="without video", disable=not progress):
         part = mine[start : start + batch_size]
-        found += log_likelihoods(model, [prompt for prompt, _ in part], [texts for _, texts in part])
+        own += log_likelihoods(model, [prompt for prompt, _ in part], [texts for _, texts in part])
     return {
         (prompt, text): value
-        for (prompt, texts), values in zip(work, processes.gather(found)[: len(work)], strict=True)
+        for (prompt, texts), values in zip(work, processes.gather(own)[: len(work)], strict=True)
         for text, value in zip(texts, values, strict=True)
     }

@@ -28,8 +28,8 @@ from sefar_mllm.model.mllm import SefarMLLM
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What was looked at.
+class EncodedClip:
+    """A clip that was looked at.
 
     Attributes:
         features: ``(tokens, dim)``, what the encoder made of the frames.
@@ -51,18 +51,18 @@ class VideoAnswer:
         options: the options, as asked.
         choice: index of the likeliest option; none without options.
         probabilities: of each option, summing to 1; by the score that the model is evaluated with.
-        seen: the frames that were looked at.
+        clip: what was looked at.
     """
 
     text: str
     options: tuple[str, ...]
     choice: int | None
     probabilities: list[float]
-    seen: Seen = field(repr=False)
+    clip: EncodedClip = field(repr=False)
 
     def save_strip(self, path: str | Path) -> Path:
         """Write the frames that were looked at as one PNG, each with its time. Returns its path."""
-        return write_strip(Path(path), self.seen.frames, self.seen.seconds)
+        return write_strip(Path(path), self.clip.frames, self.clip.seconds)
 
 
 class VideoQA:
@@ -145,60 +145,61 @@ class VideoQA:
         """
         return self.answer([question_about(video, question, options, start, end, rate)])[0]
 
-    def answer(self, asked: Sequence[tuple[Question, Clip]]) -> list[VideoAnswer]:
+    def answer(self, questions_and_clips: Sequence[tuple[Question, Clip]]) -> list[VideoAnswer]:
         """Look at clips and answer questions about them, all in one batch.
 
         Args:
-            asked: each question and the clip that it is about; all with options, or none. The questions' own
-                ``video`` must tell their clips apart.
+            questions_and_clips: each question and the clip that it is about; all with options, or none. The
+                questions' own ``video`` must tell their clips apart.
 
         Raises:
             EncoderError: for a video that cannot be read.
             SefarMLLMError: for questions that the model cannot be asked.
         """
-        clips = {question.video: clip for question, clip in asked}
-        seen = {name: self.watch(clip) for name, clip in clips.items()}
-        questions, store = [question for question, _ in asked], SeenClips(self.encoder, seen)
+        videos = {question.video: clip for question, clip in questions_and_clips}
+        clips = {name: self.watch(clip) for name, clip in videos.items()}
+        questions = [question for question, _ in questions_and_clips]
+        store, size = EncodedClips(self.encoder, clips), len(questions)
         model = self.model
         with torch.no_grad(), autocast(model):
             if not questions[0].options:
-                replies = generate_replies(model, questions, store, batch_size=len(asked), progress=False)
+                replies = generate_replies(model, questions, store, batch_size=size, progress=False)
                 return [
-                    VideoAnswer(reply, (), None, [], seen[question.video])
+                    VideoAnswer(reply, (), None, [], clips[question.video])
                     for question, reply in zip(questions, replies, strict=True)
                 ]
             rule = deciding_rule(model.settings.prompt, with_video=True)
             pmi = SCORE_RULES[rule].needs_blind
-            scores = score_questions(model, questions, store, None, pmi, len(asked), progress=False)
+            scores = score_questions(model, questions, store, None, pmi, size, progress=False)
         answers = []
         for question, by_rule in zip(questions, scores, strict=True):
             choice, probabilities = choose(by_rule[rule])
             text = "" if choice is None else question.options[choice]
-            answers.append(VideoAnswer(text, question.options, choice, probabilities, seen[question.video]))
+            answers.append(VideoAnswer(text, question.options, choice, probabilities, clips[question.video]))
         return answers
 
-    def watch(self, clip: Clip) -> Seen:
+    def watch(self, clip: Clip) -> EncodedClip:
         """Look at a clip. Raises EncoderError for a video that cannot be read."""
         frames, seconds = read_timed_clip(clip, self.encoder.sampling.sample)
         # On the CPU, as for the features that the model was trained on.
         batch = self.encoder.transform(torch.from_numpy(frames)[None]).to(self.model.device)
         features = self.encoder.encode(batch)[0].float().cpu()
-        return Seen(features, frames, seconds)
+        return EncodedClip(features, frames, seconds)
 
 
-class SeenClips:
+class EncodedClips:
     """Clips that were looked at, in the place of a feature store."""
 
-    def __init__(self, encoder: VisualEncoder, seen: dict[str, Seen]) -> None:
+    def __init__(self, encoder: VisualEncoder, clips: dict[str, EncodedClip]) -> None:
         self.fingerprint = encoder.fingerprint
         self.dim, self.num_tokens = encoder.dim, encoder.num_tokens
-        self.seen = seen
+        self.clips = clips
 
     def __contains__(self, clip: object) -> bool:
-        return clip in self.seen
+        return clip in self.clips
 
     def __getitem__(self, clip: str) -> Tensor:
-        return self.seen[clip].features[None]
+        return self.clips[clip].features[None]
 
 
 def question_about(
@@ -228,6 +229,6 @@ def question_about(
     if rate is not None and not 0 < rate < math.inf:
         raise SefarMLLMError(f"rate: expected frames a second, above 0, got {rate:g}")
     clip = Clip(Path(video), -1, start, end, rate)
-    asked = Question("asked", clip.id, question, tuple(options), 0)
-    check_options([asked], "options")
-    return asked, clip
+    whole = Question("asked", clip.id, question, tuple(options), 0)
+    check_options([whole], "options")
+    return whole, clip
