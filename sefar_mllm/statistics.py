@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from sklearn.metrics import confusion_matrix
 
 from sefar_mllm.errors import SefarMLLMError
 
@@ -177,6 +178,19 @@ def accuracy_by(correct: Values, keys: Labels, confidence: float = 0.95) -> list
         GroupAccuracy(key, hit, size, hit / size, *wilson_interval(hit, size, confidence))
         for key, hit, size in zip(names.tolist(), hits.tolist(), sizes.tolist(), strict=True)
     ]
+
+
+def confusion_counts(predicted: Labels, labels: Labels, classes: int) -> npt.NDArray[np.int64]:
+    """How many of class ``i`` were taken for class ``j``, ``(classes, classes)``.
+
+    Args:
+        predicted: number of the class that each was taken for, shape (n,).
+        labels: number of the class that each is of, shape (n,).
+        classes: how many there are.
+    """
+    if not len(labels):
+        return np.zeros((classes, classes), np.int64)
+    return confusion_matrix(labels, predicted, labels=range(classes))
 
 
 def calibration(confidences: Values, correct: Values, bins: int = 10) -> list[ConfidenceBin]:

@@ -18,9 +18,9 @@ from encoder.video.clips import ClassInfo, read_clips
 from encoder.video.elements import TemporalElements
 from encoder.video.reader import read_clip
 from sefar_mllm.cli import main
-from sefar_mllm.evaluation.confusion_picture import class_order, confusion_counts
 from sefar_mllm.evaluation.evaluate_encoder import measures
-from sefar_mllm.statistics import wilson_interval
+from sefar_mllm.report.confusion_picture import class_order
+from sefar_mllm.statistics import confusion_counts, wilson_interval
 
 CLASSES = [
     {"name": "a", "event": "UB", "set": 41},

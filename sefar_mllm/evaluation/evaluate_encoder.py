@@ -30,10 +30,10 @@ from encoder.training.evaluate import ClipPredictions, predict
 from encoder.video.clips import ClassInfo, check_labels, read_classes, read_clips
 from encoder.visual.sefar import load_sefar
 from gym_qa.datasets.cliplist import path_cell
-from sefar_mllm.evaluation.confusion_picture import confusion_counts, save_confusion
 from sefar_mllm.files import write_whole, written_whole
+from sefar_mllm.report.confusion_picture import save_confusion
 from sefar_mllm.report.tables import percent
-from sefar_mllm.statistics import GroupAccuracy, accuracy_by, wilson_interval
+from sefar_mllm.statistics import GroupAccuracy, accuracy_by, confusion_counts, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -284,6 +284,6 @@ def _write(
     write_whole(folder / "predictions.csv", table.getvalue())
     for name, score in scores.items():
         title = f"{name}: {percent(results.networks[name].top1.accuracy)} % of {len(names)} clips"
-        counts = confusion_counts(score.argmax(1), labels, len(classes))
+        counts = confusion_counts(score.argmax(1).numpy(), labels.numpy(), len(classes))
         save_confusion(folder / f"confusion-{name}.png", {title: counts}, classes)
     write_json(folder / "results.json", asdict(results))

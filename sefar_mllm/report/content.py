@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import confusion_matrix
 
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.statistics import ConfidenceBin, GroupAccuracy, PairedDifference
+from sefar_mllm.statistics import ConfidenceBin, GroupAccuracy, PairedDifference, confusion_counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,20 +154,14 @@ class Confusion:
         """
         if len(true) != len(chosen):
             raise SefarMLLMError(f"confusion of {len(true)} true classes with {len(chosen)} choices")
-        seen = {name for name in (*true, *chosen) if name is not None}
-        if missing := sorted(seen - events.keys()):
+        classes = {name for name in (*true, *chosen) if name is not None}
+        if missing := sorted(classes - events.keys()):
             raise SefarMLLMError(f"no event is given for class {missing[0]!r} ({len(missing)} such classes)")
         order = [name for event in dict.fromkeys(events.values()) for name in events if events[name] == event]
-        order = [name for name in order if name in seen]
+        order = [name for name in order if name in classes]
         read = [(t, c) for t, c in zip(true, chosen, strict=True) if c is not None]
-        place = {name: i for i, name in enumerate(order)}
-        counts = (
-            confusion_matrix(
-                [place[t] for t, _ in read], [place[c] for _, c in read], labels=range(len(order))
-            )
-            if read
-            else np.zeros((len(order), len(order)), np.int64)
-        )
+        number = {name: i for i, name in enumerate(order)}
+        counts = confusion_counts([number[c] for _, c in read], [number[t] for t, _ in read], len(order))
         return cls(title, order, [events[name] for name in order], counts, len(true) - len(read))
 
 
@@ -202,10 +195,10 @@ class Example:
                 f"example {self.clip}: {len(self.options)} options "
                 f"but {len(self.probabilities)} probabilities"
             )
-        for place in (self.answer, self.choice):
-            if place is not None and not 0 <= place < len(self.options):
+        for option in (self.answer, self.choice):
+            if option is not None and not 0 <= option < len(self.options):
                 raise SefarMLLMError(
-                    f"example {self.clip}: there is no option {place} of {len(self.options)}"
+                    f"example {self.clip}: there is no option {option} of {len(self.options)}"
                 )
         if self.frames.ndim != 4 or self.frames.shape[-1] != 3 or self.frames.dtype != np.uint8:
             raise SefarMLLMError(

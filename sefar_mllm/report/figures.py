@@ -95,7 +95,7 @@ def _averaged(line: Iterable[tuple[float, float]], size: int) -> list[tuple[floa
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the matrix that is not empty: place, count, and share of its row."""
+    """One cell of the matrix that is not empty: its position, count, and share of its row."""
 
     row: int
     column: int
@@ -128,7 +128,7 @@ def confusion_figure(confusion: Confusion, worst: int = 8) -> Matrix:
     """Lay out the matrix; with many classes, only those that take part in most confusions."""
     counts = np.asarray(confusion.counts)
     wrong = counts - np.diag(np.diag(counts))
-    asked = counts.sum(1)
+    totals = counts.sum(1)
     order = np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")
     kept = np.sort(order[:MAX_CLASSES])
     pairs = sorted(zip(*np.nonzero(wrong), strict=True), key=lambda pair: -wrong[pair])[:worst]
@@ -137,17 +137,17 @@ def confusion_figure(confusion: Confusion, worst: int = 8) -> Matrix:
     return Matrix(
         title=confusion.title,
         classes=tuple(
-            (row, names[i], int(asked[i]), float(counts[i, i] / max(asked[i], 1)))
+            (row, names[i], int(totals[i]), float(counts[i, i] / max(totals[i], 1)))
             for row, i in enumerate(kept, 1)
         ),
         spans=tuple((event, events.index(event), events.count(event)) for event in dict.fromkeys(events)),
         cells=tuple(
-            Cell(row, column, int(counts[i, j]), float(counts[i, j] / asked[i]))
+            Cell(row, column, int(counts[i, j]), float(counts[i, j] / totals[i]))
             for row, i in enumerate(kept)
             for column, j in enumerate(kept)
             if counts[i, j]
         ),
-        worst=tuple((names[i], names[j], int(wrong[i, j]), int(asked[i])) for i, j in pairs),
+        worst=tuple((names[i], names[j], int(wrong[i, j]), int(totals[i])) for i, j in pairs),
         hidden=len(names) - len(kept),
         unread=confusion.unread,
     )

@@ -101,11 +101,11 @@ def markdown_example(item: Example) -> str:
     lines = [
         f"{markdown_text(item.model)} on clip {markdown_text(item.clip)}: {markdown_text(item.question)}\n"
     ]
-    for place, option in enumerate(item.options):
-        sure = f" {percent(item.probabilities[place])} %" if item.probabilities else ""
-        marks = [word for word, at in (("right", item.answer), ("chosen", item.choice)) if at == place]
+    for number, option in enumerate(item.options):
+        sure = f" {percent(item.probabilities[number])} %" if item.probabilities else ""
+        marks = [word for word, at in (("right", item.answer), ("chosen", item.choice)) if at == number]
         said = f" **{', '.join(marks)}**" if marks else ""
-        lines.append(f"- {ascii_uppercase[place]}: {markdown_text(option)}{sure}{said}")
+        lines.append(f"- {ascii_uppercase[number]}: {markdown_text(option)}{sure}{said}")
     return "\n".join(lines)
 
 

@@ -56,9 +56,9 @@ def format_table(rows: Sequence[ResultRow]) -> str:
     """Aligned plain text of at most 100 columns, one table a question set; controls come below a rule."""
     tables = []
     for name in dict.fromkeys(row.questions for row in rows):
-        asked = [row for row in rows if row.questions == name]
-        heading = " ".join(f"{questions(asked[0])} questions".split())
-        tables.append(f"{heading[-WIDTH:]}\n{_terminal_table(asked)}")
+        of_set = [row for row in rows if row.questions == name]
+        heading = " ".join(f"{questions(of_set[0])} questions".split())
+        tables.append(f"{heading[-WIDTH:]}\n{_terminal_table(of_set)}")
     return "\n\n".join(tables)
 
 
@@ -88,8 +88,8 @@ def headlines(report: Report) -> list[str]:
     """What a reader wants first, for each question set: who leads, how surely, is it better than blind."""
     sentences: list[str] = []
     for name in dict.fromkeys(row.questions for row in report.rows):
-        asked = [row for row in report.rows if row.questions == name]
-        encoders = [row for row in asked if not row.control]
+        of_set = [row for row in report.rows if row.questions == name]
+        encoders = [row for row in of_set if not row.control]
         if not encoders or all(row.ci_low == row.ci_high for row in encoders):
             continue  # published figures come without an interval: nothing was measured here
         best = max(encoders, key=lambda row: row.accuracy)
@@ -100,7 +100,7 @@ def headlines(report: Report) -> list[str]:
         for c in report.comparisons:
             if c.questions == name and best.encoder in (c.a, c.b):
                 sentences.append(_lead(best.encoder, c))
-        if controls := [row for row in asked if row.control and not row.sees_video]:
+        if controls := [row for row in of_set if row.control and not row.sees_video]:
             sentences.append(_against_blind(best, max(controls, key=lambda row: row.accuracy)))
     return sentences
 

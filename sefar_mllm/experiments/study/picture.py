@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from encoder.video.clips import read_classes
-from sefar_mllm.evaluation.confusion_picture import save_confusion
 from sefar_mllm.files import written_whole
+from sefar_mllm.report.confusion_picture import save_confusion
 
 BINS = 10
 

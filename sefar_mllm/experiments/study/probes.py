@@ -24,9 +24,9 @@ from encoder.training.config import TrainConfig
 from encoder.video.clips import read_clips
 from encoder.visual.sefar import load_sefar
 from gym_qa.datasets.table import read_classes
-from sefar_mllm.evaluation.confusion_picture import confusion_counts
 from sefar_mllm.experiments.study.data import mirror_classes
 from sefar_mllm.experiments.study.plan import Measured
+from sefar_mllm.statistics import confusion_counts
 
 TIMES = 5
 ORDERS: dict[str, Perturbation] = {
@@ -126,7 +126,7 @@ def direction_confusion(folder: Path, config: TrainConfig) -> Measured:
     share = 100 * float((predicted == mirrored[labels]).double().mean())
     return Measured(
         {"taken for the mirror class": share},
-        {"counts": confusion_counts(predicted, labels, len(classes)).tolist()},
+        {"counts": confusion_counts(predicted.numpy(), labels.numpy(), len(classes)).tolist()},
     )
 
 

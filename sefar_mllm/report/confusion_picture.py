@@ -9,19 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import confusion_matrix
-from torch import Tensor
 
 from encoder.video.clips import ClassInfo
 from sefar_mllm.files import written_whole
 
 Counts = npt.NDArray[np.int64]
 MAX_NAMED = 60  # classes whose names can still be read
-
-
-def confusion_counts(predicted: Tensor, labels: Tensor, n_classes: int) -> Counts:
-    """How many clips of class ``i`` were taken for class ``j``: ``(C, C)`` from two ``(n,)``."""
-    return confusion_matrix(labels, predicted, labels=range(n_classes))
 
 
 def class_order(classes: Sequence[ClassInfo]) -> list[int]:
