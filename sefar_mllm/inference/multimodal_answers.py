@@ -9,6 +9,7 @@ that begin anew, positions that are lost behind a cache) is run over the whole s
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from string import ascii_uppercase
@@ -24,6 +25,8 @@ from sefar_mllm.inference.likelihood import NOISE, spread
 from sefar_mllm.inference.multimodal import Inputs, WholeModel
 from sefar_mllm.model.head import chosen_outputs
 from sefar_mllm.model.suitable import reason
+
+log = logging.getLogger("sefar_mllm")
 
 #: Inputs that have a place for each token, with what stands there for a token of an answer.
 PER_TOKEN = {"attention_mask": 1, "token_type_ids": 0, "mm_token_type_ids": 0}
@@ -132,10 +135,10 @@ class Answerer:
         except Exception as error:
             why = reason(error)
         self.shares_passes = False
-        print(
-            f"{self.whole.kind}: options cannot share a pass ({why}): each is run by itself, which takes "
-            "longer",
-            flush=True,
+        log.info(
+            "%s: options cannot share a pass (%s): each is run by itself, which takes longer",
+            self.whole.kind,
+            why,
         )
 
 
