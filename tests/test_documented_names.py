@@ -12,6 +12,7 @@ import torch
 import transformers
 import vision_models
 import yaml
+from multimodal_families import FAMILIES
 from timm.models.vision_transformer import VisionTransformer
 from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
@@ -43,6 +44,9 @@ HF = {  # the model_type of each on the Hub, and a tiny one of that kind
     "facebook/pe-av-base-16-frame": ("pe_audio_video", vision_models.pe_audio_video),
     "LanguageBind/Video-LLaVA-7B-hf": ("video_llava", vision_models.video_llava),
 }
+WHOLE_MODELS = {
+    "Qwen/Qwen2-VL-7B-Instruct": "qwen2_vl"
+}  # of ``evaluate --model``
 LANGUAGE_MODELS = {"lmsys/vicuna-7b-v1.5": "llama"}
 
 
@@ -73,7 +77,8 @@ def in_configurations(folder: str, *keys: str) -> set[str]:
 
 def test_every_name_is_tried_here():
     assert named("timm") == TIMM
-    assert named("hf") == set(HF)
+    assert named("hf") == {*HF, *WHOLE_MODELS}
+    assert set(WHOLE_MODELS.values()) <= {family.kind for family in FAMILIES.values()}
     assert in_configurations("encoder", "model", "weights") - {"minigym"} == STARTING_WEIGHTS
     embedded = {"SmolLM2-135M-Instruct"}
     assert in_configurations("mllm", "language_model") - embedded == set(LANGUAGE_MODELS)
