@@ -44,9 +44,7 @@ HF = {  # the model_type of each on the Hub, and a tiny one of that kind
     "facebook/pe-av-base-16-frame": ("pe_audio_video", vision_models.pe_audio_video),
     "LanguageBind/Video-LLaVA-7B-hf": ("video_llava", vision_models.video_llava),
 }
-WHOLE_MODELS = {
-    "Qwen/Qwen2-VL-7B-Instruct": "qwen2_vl"
-}  # of ``evaluate --model``
+WHOLE_MODELS = {"Qwen/Qwen2-VL-7B-Instruct": "qwen2_vl"}  # of ``evaluate --model``
 LANGUAGE_MODELS = {"lmsys/vicuna-7b-v1.5": "llama"}
 
 
