@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import stats
 from sklearn.metrics import confusion_matrix
 
+from gym_qa.statistics import wilson
 from sefar_mllm.errors import SefarMLLMError
 
 Values = Sequence[float] | Sequence[bool] | npt.NDArray[np.generic]
@@ -65,7 +66,7 @@ class ConfidenceBin:
     n: int
 
 
-def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(correct: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Score interval of a proportion (Wilson 1927, equation 3); right near 0 and 1 and for small n.
 
     Raises:
@@ -73,8 +74,7 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
     """
     if not 0 <= correct <= n or n == 0:
         raise SefarMLLMError(f"an interval needs n >= 1 and 0 <= correct <= n, got correct={correct}, n={n}")
-    interval = stats.binomtest(int(correct), int(n)).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
+    return wilson(correct / n, n, confidence)
 
 
 def clustered_bootstrap(

@@ -16,7 +16,7 @@ ROOMS = ("encoder", "projector", "gym_qa", "sefar_mllm")
 LAYERS = {
     "encoder": "errors files device processes video loading model recipes training visual features",
     "projector": "errors base standardize mlp pool queries build",
-    "gym_qa": "errors files dice datasets questions minigym cutting audit exports benchmark",
+    "gym_qa": "errors files statistics dice datasets questions minigym cutting audit exports benchmark",
     "sefar_mllm": "errors files statistics console settings model inference finetuning report evaluation "
     "doctor experiments cli",
 }

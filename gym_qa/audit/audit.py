@@ -13,10 +13,10 @@ from gym_qa.audit.labelled import LabelledCounts
 from gym_qa.datasets.table import ActionClass
 from gym_qa.errors import GymQAError
 from gym_qa.questions.questions import Question
+from gym_qa.statistics import wilson
 
 #: A blind score up to this far above chance is taken for a fair file's.
 TOLERANCE = 0.03
-Z95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -117,13 +117,6 @@ class Audit:
                 )
                 lines.append(f"  {score.guesser:<24} {score.accuracy:6.1%}  {interval}{both}".rstrip())
         return "\n".join([*lines, f"verdict: {self.verdict}"])
-
-
-def wilson(rate: float, n: int) -> tuple[float, float]:
-    """95 % interval of a rate (Wilson 1927); unlike scipy's it takes fractional credits."""
-    centre = (rate + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    half = Z95 / (1 + Z95**2 / n) * (rate * (1 - rate) / n + Z95**2 / (4 * n * n)) ** 0.5
-    return centre - half, centre + half
 
 
 def audit(

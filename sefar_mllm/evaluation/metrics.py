@@ -9,7 +9,8 @@ from string import ascii_uppercase
 
 import numpy as np
 
-from gym_qa.audit.audit import pairs_of, wilson
+from gym_qa.audit.audit import pairs_of
+from gym_qa.statistics import wilson
 from sefar_mllm.evaluation.question_set import QuestionSet
 from sefar_mllm.inference.prediction import Answer
 from sefar_mllm.report import Comparison, ResultRow
@@ -23,7 +24,6 @@ from sefar_mllm.statistics import (
     mcnemar,
     over_seeds,
     paired_difference,
-    wilson_interval,
 )
 
 
@@ -166,7 +166,7 @@ class AnswerSet:
         """Its row of results; over several seeds accuracy is their mean and stands with their spread."""
         runs = self.right(question_set)
         n, spread = len(question_set.questions), over_seeds([sum(run) / len(run) for run in runs])
-        low, high = wilson_interval(sum(runs[0]), n) if len(runs) == 1 else wilson(spread.mean, n)
+        low, high = wilson(spread.mean, n)
         unread = f"{self.unparsed_rate:.1%} not readable" if self.unparsed_rate else ""
         pairs = self.pairs(question_set)
         notes = (self.note, unread, str(pairs) if pairs else "", question_set.sources_note)
