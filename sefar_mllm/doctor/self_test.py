@@ -175,10 +175,10 @@ def steps(folder: Path, device: str, quantization: str) -> Iterator[tuple[str, C
     run = folder / "mllm"
 
     def tune(max_steps: int) -> None:
-        asked = read_questions(few["train"])
+        questions = read_questions(few["train"])
         model = folder / "vicuna"
         if not model.exists():
-            small_vicuna(model, [text for q in asked for text in (q.question, *q.options)])
+            small_vicuna(model, [text for q in questions for text in (q.question, *q.options)])
         finetune(
             FinetuneConfig(
                 questions=few["train"],

@@ -231,7 +231,7 @@ class AnswerSet:
         pairs = pairs_of(question_set.questions)
         if not pairs:
             return None
-        both = [all(run[place] for place in places) for run in self.right(question_set) for places in pairs]
+        both = [all(run[number] for number in pair) for run in self.right(question_set) for pair in pairs]
         rate = sum(both) / len(both)
         low, high = wilson(rate, len(pairs))
         return PairAccuracy(len(pairs), rate, min(low, rate), max(high, rate))

@@ -64,7 +64,7 @@ def align_projector(
             "set align_steps: 0 or give more classes"
         )
     device = next(model.projector.parameters()).device
-    words, size = (found.to(device) for found in answer_embeddings(model, texts))
+    words, size = (embedded.to(device) for embedded in answer_embeddings(model, texts))
     centre = words.mean(0)
     directions = F.normalize(words - centre, dim=-1)
     labels = torch.tensor([texts.index(question.options[question.answer]) for question in questions])

@@ -79,10 +79,10 @@ class FinetuneDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.length:
             raise IndexError(f"sample {index} of {self.length}")  # also ends a loop over the dataset
-        epoch, place = divmod(index, len(self.questions))
+        epoch, position = divmod(index, len(self.questions))
         if self._order[0] != epoch:
             self._order = (epoch, self.order(epoch))
-        number = int(self._order[1][place])
+        number = int(self._order[1][position])
         question = self.questions[number]
         rng = np.random.default_rng([self.seed, epoch, number])
         options, answer = question.options, question.answer

@@ -81,17 +81,17 @@ def push(config: PushConfig) -> str:
 def stage(checkpoint: Path, folder: Path) -> None:
     """Lay a checkpoint's files out in ``folder``: links, and JSON files without this machine's folders."""
     for file in checkpoint.rglob("*"):
-        place = folder / file.relative_to(checkpoint)
-        if not file.is_file() or place.relative_to(folder).parts[0] == "steps":
+        target = folder / file.relative_to(checkpoint)
+        if not file.is_file() or target.relative_to(folder).parts[0] == "steps":
             continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if place.name in WITH_FOLDERS:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.name in WITH_FOLDERS:
             values = json.loads(file.read_text(encoding="utf-8"))
-            values |= {key: without_folders(values.get(key)) for key in WITH_FOLDERS[place.name]}
+            values |= {key: without_folders(values.get(key)) for key in WITH_FOLDERS[target.name]}
             values |= {"seen_from_here": {}} if "seen_from_here" in values else {}
-            place.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+            target.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         else:
-            place.symlink_to(file.absolute())
+            target.symlink_to(file.absolute())
 
 
 def without_folders(value: Any) -> Any:

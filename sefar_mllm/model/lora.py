@@ -117,15 +117,15 @@ def target_layers(language_model: PreTrainedModel, options: LoraOptions) -> list
 def named(targets: str, linear: list[str]) -> list[str]:
     """The linear layers that ``targets`` names, by the end of their full name."""
     names = [name.strip() for name in targets.split(",") if name.strip()]
-    found = {name: [layer for layer in linear if f".{layer}".endswith(f".{name}")] for name in names}
-    unknown = [repr(name) for name, layers in found.items() if not layers]
+    layers_of = {name: [layer for layer in linear if f".{layer}".endswith(f".{name}")] for name in names}
+    unknown = [repr(name) for name, layers in layers_of.items() if not layers]
     if unknown or not names:
         what = f"no linear layer is called {' or '.join(unknown)}" if names else "names no layer"
         there_are = ", ".join(sorted({layer.rpartition(".")[2] for layer in linear}))
         raise SefarMLLMError(
             f"lora.targets {targets!r}: {what}; this language model has {there_are}; or take {ALL_LINEAR!r}"
         )
-    wanted = {layer for layers in found.values() for layer in layers}
+    wanted = {layer for layers in layers_of.values() for layer in layers}
     return [layer for layer in linear if layer in wanted]
 
 

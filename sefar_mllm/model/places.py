@@ -1,4 +1,4 @@
-"""Folders that a checkpoint names: in full, and seen from the checkpoint, so that both may move together."""
+"""Folders that a checkpoint names: in full, and relative to the checkpoint, so that both may move."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def seen_from(folder: Path, settings: MLLMConfig) -> dict[str, str]:
     }
 
 
-def find_language_model(name: str, folder: Path, seen: str | None) -> str:
-    """Where a checkpoint's language model is: ``name``, or if that is gone, ``seen`` from the folder."""
-    return _moved(name, folder, seen) or name
+def find_language_model(name: str, folder: Path, relative: str | None) -> str:
+    """Where a checkpoint's language model is: ``name``, or if that is gone, ``relative`` to the folder."""
+    return _moved(name, folder, relative) or name
 
 
-def find_encoder(spec: str, folder: Path, seen: str | None) -> str:
+def find_encoder(spec: str, folder: Path, relative: str | None) -> str:
     """The same for the encoder's ``kind:name?options``."""
     parsed = EncoderSpec.parse(spec)
-    moved = _moved(parsed.name, folder, seen)
+    moved = _moved(parsed.name, folder, relative)
     return located(spec.replace(parsed.name, moved, 1)) if moved else spec
 
 
-def _moved(path: str, folder: Path, seen: str | None) -> str | None:
-    if seen is None or not os.path.isabs(path) or os.path.exists(path):
+def _moved(path: str, folder: Path, relative: str | None) -> str | None:
+    if relative is None or not os.path.isabs(path) or os.path.exists(path):
         return None
-    moved = os.path.abspath(folder / seen)
+    moved = os.path.abspath(folder / relative)
     return moved if os.path.isdir(moved) else None

@@ -189,9 +189,9 @@ class Prompter:
     def probe(self) -> list[int]:
         """Ids of a fixed question with every form of answer: what a checkpoint compares when it is loaded."""
         forms: tuple[AnswerFormat, ...] = ("letter", "text", "both")
-        asked = [self.prefix(PROBE_QUESTION, PROBE_OPTIONS, with_video) for with_video in (True, False)]
-        told = [self.answer(n, PROBE_OPTIONS, form) for n in range(len(PROBE_OPTIONS)) for form in forms]
-        return [token for segments in (*asked, *told) for token in self.ids(segments)]
+        prompts = [self.prefix(PROBE_QUESTION, PROBE_OPTIONS, with_video) for with_video in (True, False)]
+        answers = [self.answer(n, PROBE_OPTIONS, form) for n in range(len(PROBE_OPTIONS)) for form in forms]
+        return [token for segments in (*prompts, *answers) for token in self.ids(segments)]
 
     def _join(self, segments: Sequence[Segment]) -> Encoded:
         ids: list[int] = []

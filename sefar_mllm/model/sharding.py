@@ -29,10 +29,10 @@ def fsdp_spreads() -> bool:
     Raises:
         SefarMLLMError: for the first version of FSDP.
     """
-    asked = bool(parse_flag_from_env("ACCELERATE_USE_FSDP"))
-    if asked and os.environ.get("FSDP_VERSION", "1") != "2":
+    spread = bool(parse_flag_from_env("ACCELERATE_USE_FSDP"))
+    if spread and os.environ.get("FSDP_VERSION", "1") != "2":
         raise SefarMLLMError("FSDP is supported in its second version: set fsdp_version: 2 in fsdp_config")
-    return asked
+    return spread
 
 
 def waits_for_weights() -> bool:

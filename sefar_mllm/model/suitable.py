@@ -88,7 +88,8 @@ def most_positions(causal: PreTrainedModel) -> int | None:
         return None
     words = causal.get_input_embeddings()
     parts = (part for part in causal.modules() if isinstance(part, nn.Embedding) and part is not words)
-    sizes = {part.num_embeddings for part in parts} | {size for one in causal.buffers() for size in one.shape}
+    sizes = {part.num_embeddings for part in parts}
+    sizes |= {size for buffer in causal.buffers() for size in buffer.shape}
     # A few rows more belong to tables that are read from an offset on.
     return int(most) if any(most <= size <= most + 8 for size in sizes) else None
 
