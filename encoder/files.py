@@ -11,7 +11,7 @@ from typing import Any
 
 
 @contextmanager
-def appearing_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path) -> Iterator[Path]:
     """A name to write a file or a folder under, which becomes ``path`` after the block.
 
     Where the block fails, the file keeps that name, which ends in ``.tmp``.
@@ -23,5 +23,5 @@ def appearing_whole(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON in one step: a reader sees the old file or the new one."""
-    with appearing_whole(path) as scratch:
+    with written_whole(path) as scratch:
         scratch.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")

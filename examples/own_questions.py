@@ -47,7 +47,8 @@ def main() -> None:
     file, store, model = (options.output / name for name in ("questions.jsonl", "features", "model"))
     write_questions(file, questions)
 
-    extract(ExtractConfig(options.encoder, [options.clips], store, options.video_root, workers=0))
+    root = options.video_root
+    extract(ExtractConfig(options.encoder, [options.clips], store, video_root=root, workers=0))
     finetune(
         FinetuneConfig(
             questions=file,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +17,7 @@ from encoder.device import automatic_precision, multiply_in_tf32
 from encoder.errors import EncoderError
 from encoder.features.store import FeatureStore, StoreFacts, ordered_fingerprint
 from encoder.loading.batches import Batches
-from encoder.loading.data import FrameSource, derive_seed, open_source
-from encoder.loading.packing import QUALITY
+from encoder.loading.data import FrameSource, ReadConfig, derive_seed, open_source
 from encoder.processes.group import Processes, join
 from encoder.processes.waiting import leaving_together
 from encoder.video.clips import Clip, read_clips
@@ -34,7 +33,7 @@ FrameOrder = Literal["filmed", "reversed", "shuffled"]
 
 
 @dataclass(frozen=True)
-class ExtractConfig:
+class ExtractConfig(ReadConfig):
     """Run a frozen visual encoder over clips and store what it hands over.
 
     Stopped at any moment and started again, it goes on with the clips that are not stored yet.
@@ -44,18 +43,12 @@ class ExtractConfig:
             ``efficientnet-lite0`` or ``dinov2-s``, with options as in ``sefar:FOLDER?tokens=elements``.
         clips: Clip lists.
         output: Folder of the feature store.
-        video_root: Folder that the videos' paths start from; by default each clip list's own.
         views: Views of a clip: the first of the middle frames, the others of frames drawn at random.
         frame_order: Order in which the encoder is shown a clip's frames: as filmed, reversed or shuffled (by
             the seed and the clip). The others are controls: who does not need the right order does not look
             at time. Such a store has a fingerprint of its own and serves evaluation alone.
         seed: Seed of the frames of the other views, and of shuffling.
-        short_side: Short side in pixels that frames are decoded to; by default that of the video.
-        reader: pyav or decord.
-        cache: Folder of decoded clips.
-        cache_quality: Quality of JPEG in which they are kept; none for raw frames.
         batch: Clips in a batch.
-        workers: Worker processes that decode.
         device: Where the encoder runs; by default the GPU where there is one.
         precision: fp32 or bf16, in which the encoder computes (on a GPU its weights too), or auto: bf16 on a
             GPU that multiplies in it, else fp32.
@@ -65,16 +58,11 @@ class ExtractConfig:
     encoder: str
     clips: list[Path]
     output: Path
-    video_root: Path | None = None
     views: int = 1
     frame_order: FrameOrder = "filmed"
     seed: int = 0
-    short_side: int | None = None
-    reader: Literal["pyav", "decord"] = "pyav"
-    cache: Path | None = None
-    cache_quality: int | None = QUALITY
+    short_side: int | None = field(default=None, kw_only=True)
     batch: int = 16
-    workers: int = 2
     device: str | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     dtype: Literal["fp16", "bf16", "fp32"] = "fp16"
@@ -125,9 +113,7 @@ def _fill(
 ) -> FeatureStore:
     """Extracts the features of ``todo`` into the store."""
     with leaving_together():
-        source = open_source(
-            todo, config.short_side, config.reader, config.cache, config.workers, config.cache_quality
-        )
+        source = open_source(config, todo)
     shard: dict[str, Tensor] = {}
     broken: list[str] = []
     with tqdm(total=len(todo), desc="extracting", unit="clip", disable=not processes.first) as bar:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from encoder.errors import EncoderError
-from encoder.files import appearing_whole, write_json
+from encoder.files import write_json, written_whole
 
 
 def ordered_fingerprint(fingerprint: str, frame_order: str) -> str:
@@ -149,7 +149,7 @@ class FeatureStore:
         """
         own = f"{rank}-" if rank else ""
         name = f"features-{own}{len(set(self.shards.values())):05d}.safetensors"
-        with appearing_whole(self.path / name) as scratch:
+        with written_whole(self.path / name) as scratch:
             save_file({clip: tensor.contiguous() for clip, tensor in features.items()}, scratch)
         self.shards.update(dict.fromkeys(features, name))
         if rank == 0:

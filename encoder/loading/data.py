@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 from encoder.errors import EncoderError
 from encoder.loading.batches import Batches, Watch
 from encoder.loading.cache import FrameCache
+from encoder.loading.packing import QUALITY
 from encoder.video.clips import Clip
 from encoder.video.elements import TemporalElements
 from encoder.video.reader import Frames, read_clip
@@ -208,20 +209,36 @@ def evaluation_batches(
     return _loader(ClipStream(clips, source, elements, None, views), positions[rank::world], workers)
 
 
-def open_source(
-    clips: list[Clip],
-    short_side: int | None,
-    reader: str,
-    cache: Path | None,
-    workers: int,
-    quality: int | None,
-) -> FrameSource:
-    """A source for these clips, with their frames decoded into ``cache`` first where one is named.
+@dataclass(frozen=True, kw_only=True)
+class ReadConfig:
+    """How the clips of a list are read.
+
+    Attributes:
+        video_root: Folder that the videos' paths start from; by default each clip list's own.
+        short_side: Short side in pixels that frames are decoded to; none for that of the video.
+        reader: pyav or decord.
+        cache: Folder to keep decoded clips in, so that every video is decoded once for all epochs and runs;
+            ``sefar-mllm cache-clips`` fills it beforehand.
+        cache_quality: Quality of JPEG in which they are kept; none for raw frames, which are what the videos
+            hold to the byte and take 10 to 20 times the room.
+        workers: Worker processes that read.
+    """
+
+    video_root: Path | None = None
+    short_side: int | None = 320
+    reader: Literal["pyav", "decord"] = "pyav"
+    cache: Path | None = None
+    cache_quality: int | None = QUALITY
+    workers: int = 2
+
+
+def open_source(config: ReadConfig, clips: list[Clip]) -> FrameSource:
+    """A source for these clips, with their frames decoded into the cache first where one is named.
 
     Several processes may call it at once, and it may take hours: see :mod:`encoder.processes.waiting`.
     """
-    if cache is None:
-        return FrameSource(short_side, reader)
-    return FrameSource(
-        short_side, reader, FrameCache.build(cache, clips, short_side, reader, workers, quality)
-    )
+    side, reader = config.short_side, config.reader
+    if config.cache is None:
+        return FrameSource(side, reader)
+    cache = FrameCache.build(config.cache, clips, side, reader, config.workers, config.cache_quality)
+    return FrameSource(side, reader, cache)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from encoder.errors import EncoderError
-from encoder.files import appearing_whole
+from encoder.files import written_whole
 
 #: What PyTorch's ``state_dict()`` gives, by the name of whose state it is.
 StateDicts = dict[str, dict[str, Any]]
@@ -52,7 +52,7 @@ def save_checkpoint(folder: Path, states: StateDicts, facts: dict[str, Any]) -> 
     """
     tensors: dict[str, Tensor] = {}
     layout = {name: split_state(state, name, tensors) for name, state in states.items()}
-    with appearing_whole(folder) as scratch:
+    with written_whole(folder) as scratch:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         save_file(tensors, scratch / "state.safetensors")

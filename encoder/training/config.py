@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from encoder.errors import EncoderError
 from encoder.loading.augment import AugmentConfig
-from encoder.loading.packing import QUALITY
+from encoder.loading.data import ReadConfig
 from encoder.recipes.base import SemiSupervisedOptions
 from encoder.recipes.config import RecipeConfig
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(ReadConfig):
     """Clip lists and how they are read.
 
     Attributes:
@@ -24,26 +24,13 @@ class DataConfig:
         unlabelled: Clip list whose labels are not looked at; all recipes but supervised need it.
         val: Clip list to evaluate on.
         classes: ``classes.json``, a list, index = label; by default the one beside the labelled clip list.
-        video_root: Folder that the videos' paths start from; by default each clip list's own.
-        short_side: Short side in pixels that frames are decoded to.
-        reader: pyav or decord.
-        cache: Folder to keep decoded clips in, so that every video is decoded once for all epochs and runs;
-            ``sefar-mllm cache-clips`` fills it beforehand.
-        cache_quality: Quality of JPEG in which they are kept; none for raw frames, which are what the videos
-            hold to the byte and take 10 to 20 times the room.
-        workers: Worker processes that read.
     """
 
     labelled: Path
     unlabelled: Path | None = None
     val: Path | None = None
     classes: Path | None = None
-    video_root: Path | None = None
-    short_side: int = 320
-    reader: Literal["pyav", "decord"] = "pyav"
-    cache: Path | None = None
-    cache_quality: int | None = QUALITY
-    workers: int = 2
+    short_side: int = field(default=320, kw_only=True)
 
 
 @dataclass(frozen=True)

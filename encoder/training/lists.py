@@ -59,10 +59,7 @@ class TrainingLists:
 
     def open(self) -> None:
         """Opens the frames of the clips, decoding them into the cache first where one is named."""
-        data = self.config.data
-        self.source = open_source(
-            self.used, data.short_side, data.reader, data.cache, data.workers, data.cache_quality
-        )
+        self.source = open_source(self.config.data, self.used)
         if self.source.cache is not None and len(self.source.cache.broken) > self.config.max_broken:
             raise EncoderError(next(iter(self.source.cache.broken.values())))
 

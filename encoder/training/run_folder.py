@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from encoder.errors import EncoderError
-from encoder.files import appearing_whole, write_json
+from encoder.files import write_json, written_whole
 from encoder.training.checkpoint import StateDicts, load_checkpoint, prune_checkpoints, save_checkpoint
 from encoder.training.checkpoint import newest_checkpoint as newest
 from encoder.training.config import TrainConfig, as_json
@@ -120,5 +120,5 @@ def forget_after(metrics: Path, update: int) -> None:
                 kept.append(line)
         except ValueError:
             continue  # being written when the run was stopped
-    with appearing_whole(metrics) as scratch:
+    with written_whole(metrics) as scratch:
         scratch.write_text("".join(line + "\n" for line in kept), encoding="utf-8")

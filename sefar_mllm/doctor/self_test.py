@@ -167,7 +167,12 @@ def steps(folder: Path, device: str, quantization: str) -> Iterator[tuple[str, C
             write_questions(path, read_questions(qa / f"{name}_questions.jsonl")[:QUESTIONS])
         extract(
             ExtractConfig(
-                f"sefar:{encoder / 'teacher'}", lists, features, videos, device=device, short_side=96
+                f"sefar:{encoder / 'teacher'}",
+                lists,
+                features,
+                video_root=videos,
+                device=device,
+                short_side=96,
             )
         )
 

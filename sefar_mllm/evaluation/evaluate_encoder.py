@@ -21,8 +21,7 @@ from tqdm import tqdm
 
 from encoder.errors import EncoderError
 from encoder.files import write_json
-from encoder.loading.data import evaluation_batches, open_source
-from encoder.loading.packing import QUALITY
+from encoder.loading.data import ReadConfig, evaluation_batches, open_source
 from encoder.model.sefar import SefarEncoder
 from encoder.processes.group import join
 from encoder.processes.waiting import leaving_together
@@ -37,7 +36,7 @@ from sefar_mllm.statistics import GroupAccuracy, accuracy_by, confusion_counts, 
 
 
 @dataclass(frozen=True)
-class EvaluateEncoderConfig:
+class EvaluateEncoderConfig(ReadConfig):
     """Evaluate a trained video encoder on labelled clips.
 
     Nothing is random: every view takes fixed frames, every crop has its place, nothing is mirrored. The
@@ -49,15 +48,9 @@ class EvaluateEncoderConfig:
         output: Folder for ``results.json``, ``predictions.csv``, ``probabilities.safetensors`` and a picture
             of the confusion matrix of each network.
         classes: ``classes.json``, a list, index = label; by default the one beside the clip list.
-        video_root: Folder that the videos' paths start from; by default the clip list's own.
         views: Temporal views: sets of frames spread over each clip.
         crops: Crops of each view: 1 in the centre, or 3 along the long side.
-        short_side: Short side in pixels that frames are decoded to.
-        reader: pyav or decord.
-        cache: Folder of decoded clips.
-        cache_quality: Quality of JPEG in which they are kept; none for raw frames.
         batch: Clips in a batch.
-        workers: Worker processes that decode.
         mixed_precision: no, bf16 or fp16.
     """
 
@@ -65,15 +58,9 @@ class EvaluateEncoderConfig:
     clips: Path
     output: Path
     classes: Path | None = None
-    video_root: Path | None = None
     views: int = 1
     crops: Literal[1, 3] = 1
-    short_side: int = 320
-    reader: Literal["pyav", "decord"] = "pyav"
-    cache: Path | None = None
-    cache_quality: int | None = QUALITY
     batch: int = 16
-    workers: int = 2
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
 
 
@@ -182,9 +169,7 @@ def evaluate_encoder(config: EvaluateEncoderConfig) -> EncoderResults:
     accelerator = Accelerator(mixed_precision=config.mixed_precision)
     try:
         with leaving_together():
-            source = open_source(
-                clips, config.short_side, config.reader, config.cache, config.workers, config.cache_quality
-            )
+            source = open_source(config, clips)
         batches = evaluation_batches(
             clips,
             source,

@@ -168,7 +168,7 @@ def _validation(network: SefarEncoder, config: TrainConfig) -> Iterator[tuple[Te
     clips = {path: read_clips(path, data.video_root) for path in lists}
     # The clips of the training, so that its cache of decoded clips serves here as well.
     used = [clip for path in lists for clip in clips[path]]
-    source = open_source(used, data.short_side, data.reader, data.cache, data.workers, data.cache_quality)
+    source = open_source(data, used)
     assert data.val is not None
     batch = config.evaluation_batch
     for part in evaluation_batches(clips[data.val], source, network.elements, batch, 0, 1, data.workers):
