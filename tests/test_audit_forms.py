@@ -254,6 +254,35 @@ def test_rows_without_one_right_option_are_counted(tmp_path, capsys):
         read_question_file(write(tmp_path / "b.json", rows[2:]))
 
 
+def test_a_row_unlike_the_first_is_named(tmp_path, capsys):
+    bad = {
+        "m.jsonl": [*motionbench(), {"video_path": "v", "question_type": "x"}],
+        "t.jsonl": [*timeblind(), {**timeblind()[0], "index": "first"}],
+        "v.jsonl": [*videonet(), {"key": "k", "answer": "A", "question": [{"type": "text"}]}],
+        "n.jsonl": [*tvbench(), 7],
+    }
+    for name, rows in bad.items():
+        assert main(["audit-qa", "--questions", str(write(tmp_path / name, rows))]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: {tmp_path / name}, line {len(rows)}: "), said
+        assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.csv", "a.parquet", "folder"])
+def test_files_without_a_row_are_refused(name, tmp_path, capsys):
+    path = tmp_path / name
+    if name == "folder":
+        path.mkdir()
+    else:
+        path.write_text(
+            {"a.json": "[]", "a.csv": "question,options,answer\n"}.get(name, "no parquet"), "utf-8"
+        )
+    assert main(["audit-qa", "--questions", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {path}: ")
+    assert said.count("\n") == 1
+
+
 #: Texts that are no letters or numbers, and spell no "none" or "n/a".
 TEXT = st.text("bcdfghkmprst", min_size=2, max_size=8)
 
