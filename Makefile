@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 
 help:
 	@echo "make demo [SIZE=tiny|mini|full]   the whole path, ending in runs/demo/report.html"
-	@echo "make test                         the test suite (under 8 minutes on 2 cores)"
+	@echo "make test                         the test suite, in two processes"
 	@echo "make test-slow                    the long tests"
 	@echo "make rehearse                     every shipped configuration, as it stands, on small things of the real kind"
 	@echo "make test-oldest                  the test suite with the oldest versions that pyproject.toml allows"

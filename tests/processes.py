@@ -19,7 +19,8 @@ from typing import Any
 from torch.distributed import TCPStore
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["sefar_mllm.cli", "sefar_mllm.finetuning.finetune", "encoder.training.train"])
+IMPORTED = ["sefar_mllm.cli", "sefar_mllm.finetuning.finetune", "encoder.training.train", "deepspeed"]
+SERVER.set_forkserver_preload(IMPORTED)
 ALONE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
 SECONDS = 300.0
 

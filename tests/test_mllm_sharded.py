@@ -29,7 +29,7 @@ FSDP, FSDP_4BIT, ZERO3 = "fsdp.yaml", "fsdp-4bit.yaml", "deepspeed-zero3.yaml"
 def config(tmp_path_factory, language_model) -> FinetuneConfig:
     """Features far from zero and close together: in bfloat16 nothing would be left of them."""
     folder = tmp_path_factory.mktemp("sharded")
-    questions = easy_questions(48)
+    questions = easy_questions(24)
     store = easy_store(folder / "store", questions)
     store.add({clip: 10 + 0.05 * store[clip] for clip in list(store.shards)})
     file = question_file(folder / "questions.jsonl", questions)
@@ -42,12 +42,12 @@ def config(tmp_path_factory, language_model) -> FinetuneConfig:
         prompt=PromptConfig(list_options=False),
         precision="fp32",
         lora=LoraOptions(rank=2),
-        max_steps=12,
+        max_steps=6,
         batch_size=8,
         align_steps=20,
         learning_rate=1e-2,
-        evaluate_every=6,
-        save_every=4,
+        evaluate_every=3,
+        save_every=2,
         trainer={
             "use_cpu": True,
             "disable_tqdm": True,
@@ -89,7 +89,7 @@ def test_spread_weights_train_as_whole_ones_and_go_on_after_an_interruption(conf
 
     # All tensors of a checkpoint together are smaller than the frozen weights, which are in none.
     frozen = sum(weight.nbytes for weight in load_language_model(config.language_model).parameters())
-    tensors = [file for file in (run.output / "steps/checkpoint-8").rglob("*.*") if file.suffix in TENSORS]
+    tensors = [file for file in (run.output / "steps/checkpoint-4").rglob("*.*") if file.suffix in TENSORS]
     assert {file.name for file in tensors} >= {"adapter_model.safetensors", "projector.safetensors"}
     assert sum(file.stat().st_size for file in tensors) < frozen
 
@@ -100,7 +100,7 @@ def test_spread_weights_train_as_whole_ones_and_go_on_after_an_interruption(conf
         assert notes[rank][0]["loaded"] == (held if file == ZERO3 else (frozen // 4, 0)[rank])
 
     # What FSDP and DeepSpeed cast to bfloat16 before the projector sees it is standardised before.
-    store = easy_store(tmp_path / "store", easy_questions(48))
+    store = easy_store(tmp_path / "store", easy_questions(24))
     raw = torch.stack([10 + 0.05 * store[clip] for clip in store.shards])
     centred = raw - raw[:, 0].mean(0)
     wanted = (centred / (raw[:, 0] - raw[:, 0].mean(0)).pow(2).mean((0, 1)).sqrt()).flatten(0, 1).flatten(1)
