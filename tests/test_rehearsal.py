@@ -32,6 +32,7 @@ from sefar_mllm.model.mllm import SefarMLLM
 
 ROOT = Path(__file__).parents[1]
 MLLM = sorted((ROOT / "configs/mllm").glob("*.yaml"))
+QLORA = ROOT / "configs/mllm/vicuna-7b-qlora.yaml"
 ENCODER = sorted((ROOT / "configs/encoder").glob("*.yaml"))
 
 
@@ -90,7 +91,12 @@ def assert_same_model(run: Path, merged: Path) -> None:
     torch.testing.assert_close(one.float(), two, rtol=0, atol=allowed)
 
 
-@pytest.mark.parametrize("path", MLLM, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    # The one in 4 bit stands for its kind in `make test`; `make rehearse` runs all.
+    [p if p == QLORA else pytest.param(p, marks=pytest.mark.slow) for p in MLLM],
+    ids=lambda path: path.stem,
+)
 def test_a_language_side_configuration_from_training_to_an_answer(world, tmp_path, capsys, path):
     run, questions = tmp_path / "run", world / "questions.jsonl"
     command = [
