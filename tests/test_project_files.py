@@ -61,3 +61,8 @@ def test_a_row_names_the_rooms_packages(room, holds):
 def test_links_lead_somewhere(name):
     links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / name).read_text(encoding="utf-8"))
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("*.py")), ids=lambda path: path.stem)
+def test_no_test_imports_another(path):
+    assert not re.findall(r"^(?:from|import) test_\w+", path.read_text(encoding="utf-8"), re.MULTILINE)
