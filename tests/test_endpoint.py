@@ -95,6 +95,29 @@ def test_a_server_that_stays_away_ends_the_run_and_keeps_the_answers(tmp_path):
         respondent(server.url, tmp_path / "other", attempts=1).predict(asked, Clips())
 
 
+def test_after_a_failure_nobody_tries_on(tmp_path, monkeypatch):
+    """The first question is refused while the second waits an hour for its next attempt."""
+    monkeypatch.setattr(Endpoint, "_pause_after", lambda self, attempt: 3600.0)
+    with serving(("500",) * 9) as server:
+        answerer = respondent(server.url, tmp_path, concurrency=2)
+        ask, waiting = answerer.endpoint.ask, threading.Event()
+        wait = answerer.endpoint.stopped.wait
+        monkeypatch.setattr(
+            answerer.endpoint.stopped, "wait", lambda timeout=None: (waiting.set(), wait(timeout))[1]
+        )
+
+        def refused(question, shot):
+            if question.id == "q0":
+                assert waiting.wait(60)
+                raise SefarMLLMError("refused")
+            return ask(question, shot)
+
+        monkeypatch.setattr(answerer.endpoint, "ask", refused)
+        with pytest.raises(SefarMLLMError, match="refused"):
+            answerer.predict(questions(20), Clips())
+        assert len(server.requests) == 1
+
+
 def test_what_is_asked(tmp_path):
     with serving() as server:
         respondent(server.url, tmp_path, body={"seed": 3}).predict(questions(8)[7:], Clips())

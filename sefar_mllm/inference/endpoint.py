@@ -79,6 +79,9 @@ class Endpoint:
         base_url: of the server, such as ``http://localhost:8000/v1``; none for OpenAI's.
         config: how it is asked.
 
+    Attributes:
+        stopped: once set, no question is tried again.
+
     Raises:
         SefarMLLMError: without the package ``openai``, for a key where none may stand, or for none where one
             is needed.
@@ -108,6 +111,7 @@ class Endpoint:
         )
         self._offers_logprobs = self.config.logprobs
         self._pause_until = 0.0
+        self.stopped = threading.Event()
         self._lock = threading.Lock()
 
     def key(self, question: Question, shot: Shot | None) -> str:
@@ -145,14 +149,14 @@ class Endpoint:
                 lasting = error.code == "insufficient_quota"
                 if lasting or (error.status_code < 500 and error.status_code not in SERVER_ERRORS):
                     raise self._failed(question, reason) from None
-                if error.status_code == 429:
+                if error.status_code == 429:  # which concerns all
                     self._pause(wait or self._pause_after(attempt))
-                    continue
+                    wait = 1e-3
             except (errors.APIError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
                 reason, wait = f"no such reply as expected ({type(error).__name__}: {error})", None
-            if attempt < self.config.attempts:
-                time.sleep(wait or self._pause_after(attempt))
-        raise self._failed(question, f"{self.config.attempts} attempts; the last: {reason}")
+            if attempt < self.config.attempts and self.stopped.wait(wait or self._pause_after(attempt)):
+                break
+        raise self._failed(question, f"{attempt} attempts; the last: {reason}")
 
     def _send(self, messages: list[dict[str, Any]]) -> Any:
         more = {"logprobs": True, "top_logprobs": LIKELIEST} if self._offers_logprobs else {}
@@ -197,8 +201,8 @@ class Endpoint:
 
     def _wait(self) -> None:
         """Wait while the server wants no requests."""
-        while (left := self._pause_until - time.monotonic()) > 0:
-            time.sleep(left)
+        while (left := self._pause_until - time.monotonic()) > 0 and not self.stopped.is_set():
+            self.stopped.wait(left)
 
     def _pause(self, seconds: float) -> None:
         with self._lock:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import torch
@@ -102,7 +103,8 @@ class EndpointRespondent:
             key = self.endpoint.key(question, shot)
             return self.journal.get(key, lambda: self.endpoint.ask(question, shot))
 
-        records = in_threads(ask, questions, self.endpoint.config.concurrency)
+        self.endpoint.stopped.clear()
+        records = in_threads(ask, questions, self.endpoint.config.concurrency, self.endpoint.stopped)
         self.used |= {record["key"]: record for record in records}
         known = any("letters" in record for record in records)
         return [
@@ -168,16 +170,32 @@ def letter_scores(record: Record, question: Question) -> Scores:
 
 
 def in_threads(
-    ask: Callable[[Question], Record], questions: Sequence[Question], threads: int
+    ask: Callable[[Question], Record], questions: Sequence[Question], threads: int, stopped: Event
 ) -> list[Record]:
-    """What ``ask`` gives for each question. After a failure no further one is begun; the first is raised."""
+    """What ``ask`` gives for each question.
+
+    After a failure, which is raised, ``stopped`` is set and no further question is begun.
+    """
+    failures: list[BaseException] = []
+
+    def one(question: Question) -> Record:
+        if stopped.is_set():
+            raise CancelledError
+        try:
+            return ask(question)
+        except BaseException as error:
+            failures.append(error)
+            stopped.set()
+            raise
+
     with ThreadPoolExecutor(threads) as pool, tqdm(total=len(questions), desc="questions") as bar:
-        futures = [pool.submit(ask, question) for question in questions]
+        futures = [pool.submit(one, question) for question in questions]
         try:
             for future in as_completed(futures):
                 future.result()
                 bar.update()
-        except BaseException:
+        except BaseException as error:
+            stopped.set()
             pool.shutdown(wait=True, cancel_futures=True)
-            raise
+            raise (failures or [error])[0] from None
     return [future.result() for future in futures]
