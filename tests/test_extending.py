@@ -89,7 +89,7 @@ def test_a_projector_is_built_and_saved(plugged, tmp_path):
 @plugs("Score rule")
 def test_a_score_rule_decides(plugged, taught, lesson, tmp_path):
     output = tmp_path / "answers"
-    evaluate(EvaluateConfig(taught, lesson / "val.jsonl", output, lesson / "features", score=plugged))
+    evaluate(EvaluateConfig(lesson / "val.jsonl", output, taught, lesson / "features", score=plugged))
     for line in (output / "predictions.jsonl").read_text("utf-8").splitlines():
         prediction = json.loads(line)
         assert prediction["choice"] == int(np.argmax(prediction["scores"][plugged]))
@@ -98,7 +98,7 @@ def test_a_score_rule_decides(plugged, taught, lesson, tmp_path):
 @plugs("Control")
 def test_a_control_stands_in_the_table(plugged, taught, lesson, tmp_path, capsys):
     output = tmp_path / "answers"
-    evaluate(EvaluateConfig(taught, lesson / "val.jsonl", output, lesson / "features", controls=[plugged]))
+    evaluate(EvaluateConfig(lesson / "val.jsonl", output, taught, lesson / "features", controls=[plugged]))
     assert (output / "controls" / f"{plugged}.jsonl").is_file()
     assert "in other words" in capsys.readouterr().out
 

@@ -20,6 +20,7 @@ from gym_qa_sources import source, tables
 import gym_qa.questions.prompt
 import gym_qa.questions.reply
 from gym_qa.audit.audit import audit
+from gym_qa.audit.guessers import QUICK
 from gym_qa.audit.labelled import counts_of_questions
 from gym_qa.audit.verb import AuditQAConfig, audit_qa
 from gym_qa.benchmark.build import BuildQAConfig, build_qa
@@ -109,11 +110,14 @@ def test_datasets_folder_is_loaded_with_its_splits(built, questions, tmp_path):
 def test_a_card_carries_the_audit_of_every_split(built, questions, tmp_path):
     export(built, tmp_path, "datasets", split="test")
     classes, training = read_classes(built / "classes.json"), read_questions(built / "train_questions.jsonl")
-    assert f"`test` split:\n\n```\n{audit(questions, None, classes)}\n```" in card_of(tmp_path)[1]
+    assert (
+        f"`test` split:\n\n```\n{audit(questions, None, classes, guessers=QUICK)}\n```"
+        in card_of(tmp_path)[1]
+    )
     export_qa(ExportQAConfig(built / "train_questions.jsonl", "datasets", tmp_path, split="train"))
     body = card_of(tmp_path)[1]
-    assert f"`train` split:\n\n```\n{audit(training, None, classes)}\n```" in body
-    informed = audit(questions, counts_of_questions(training), classes, training)
+    assert f"`train` split:\n\n```\n{audit(training, None, classes, guessers=QUICK)}\n```" in body
+    informed = audit(questions, counts_of_questions(training), classes, training, QUICK)
     assert f"`test` split:\n\n```\n{informed}\n```" in body
     assert body.count("verdict:") == 2
 

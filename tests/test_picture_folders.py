@@ -19,7 +19,7 @@ from encoder.video.reader import open_video, read_clip, read_timed_clip
 from gym_qa.questions.questions import Question
 from sefar_mllm.cli import main
 from sefar_mllm.errors import SefarMLLMError
-from sefar_mllm.inference.ask import find_clips
+from sefar_mllm.inference.ask import with_clips
 
 
 def write_pictures(folder: Path, numbers: range, form: str = "{:05}.png") -> Path:
@@ -166,9 +166,9 @@ def test_training_and_extraction_take_folders(dives, cache, tmp_path, capsys):
 
 def test_questions_find_folders_by_name(dives):
     questions = [Question(f"q{dive}", f"Men3m_r1_{dive}", "Which dive?", ("a", "b"), 0) for dive in range(6)]
-    found = find_clips(questions, dives, dives / "q.jsonl", rate=12.5)
+    found = with_clips(questions, dives, dives / "q.jsonl", rate=12.5)
     assert [clip for _, clip in found] == [
         Clip(dives / "Men3m_r1" / str(dive), -1, rate=12.5) for dive in range(6)
     ]
     with pytest.raises(SefarMLLMError, match="or a folder of pictures"):
-        find_clips([Question("q", "gone", "Which?", ("a", "b"), 0)], dives, dives / "q.jsonl")
+        with_clips([Question("q", "gone", "Which?", ("a", "b"), 0)], dives, dives / "q.jsonl")
