@@ -78,6 +78,18 @@ class Numbers(torch.utils.data.Dataset):
         return position
 
 
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_a_process_that_ends_before_it_hands_its_batch_over_is_no_other_error(tmp_path, monkeypatch, error):
+    def load(first):
+        raise error
+        yield
+
+    batches = Batches(Numbers(tmp_path), [[0]], 1, Watch("pyav"))
+    monkeypatch.setattr(batches, "_load", load)
+    with pytest.raises(EncoderError, match=r"was ended .*, and not by a video"):
+        list(batches)
+
+
 def test_a_process_that_no_video_has_ended_is_an_error(tmp_path):
     batches = Batches(Numbers(tmp_path / "gone"), [[0, 1], [2, 3], [4, 5]], 1, Watch("pyav"))
     assert len(batches) == 3

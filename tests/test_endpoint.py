@@ -188,8 +188,8 @@ def test_other_frames_or_words_are_another_request(tmp_path):
 def test_the_key_is_written_nowhere(tmp_path, capfd, caplog):
     with serving(("401",)) as server:
         with pytest.raises(SefarMLLMError, match="status 401") as caught:
-            respondent(server.url, tmp_path).predict(questions(3), Clips())
-        respondent(server.url, tmp_path).predict(questions(3), Clips())
+            respondent(server.url, tmp_path).predict(questions(1), Clips())
+        respondent(server.url, tmp_path).predict(questions(1), Clips())
     told = [str(caught.value), *capfd.readouterr(), caplog.text, repr(Endpoint("m", server.url).config)]
     written = [file.read_text() for file in tmp_path.rglob("*") if file.is_file()]
     assert written

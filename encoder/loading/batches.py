@@ -100,8 +100,10 @@ class Batches:
                 for batch in self._load(done):
                     yield batch
                     done += 1
-            except RuntimeError as error:
-                if not str(error).startswith("DataLoader worker"):
+            except (RuntimeError, ConnectionError, EOFError) as error:
+                # A process may also end between announcing a batch and handing it over.
+                announced = not isinstance(error, RuntimeError)
+                if not (announced or str(error).startswith("DataLoader worker")):
                     raise
                 if not self._watch.find_deadly():
                     raise EncoderError(
